@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check fuzz pins format bench-transport clean
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+# One stamp per set of pins: the second run finds it and starts at once.
+$(VENV)/.demo: requirements/demo.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.demo   ## the portal, three instances and the Stripe simulator on this machine; ARGS=--once walks it without a person
+	@$(BIN)/provider-federation demo $(ARGS)
+
+test: $(VENV)/.dev    ## every test
+	@$(BIN)/python tools/browser.py
+	@$(BIN)/python tools/run_tests.py $(ARGS)
+
+check: $(VENV)/.dev   ## lint, types, import contracts, migrations, deploy check
+	@$(BIN)/python tools/run_checks.py
+
+format: $(VENV)/.dev  ## let ruff write the layout
+	$(BIN)/ruff format src tests tools bench
+	$(BIN)/ruff check --fix-only --quiet src tests tools bench
+
+pins: $(VENV)/.dev    ## write requirements/*.txt again from pyproject.toml
+	PATH="$(abspath $(BIN)):$$PATH" tools/pins.sh --upgrade
+
+bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the portal's HTTP client
+	$(BIN)/python bench/transport.py
+
+clean:          ## remove the environment and the demo's data
+	rm -rf $(VENV) .demo .data

