@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 # name of the group: (module, one line for --help)
 _GROUPS = {
@@ -32,10 +33,15 @@ def main() -> None:
         help=f"Provider Federation {__version__}: one portal for the many client instances of an app.",
         no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
     )
+    # Only what was asked for is imported: `stripe-sim` needs no Django, `sign` needs neither.
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for name, (module, text) in _GROUPS.items():
-        app.add_typer(_load(module).app, name=name, help=text)
+        if asked not in {*_GROUPS, *_COMMANDS} - {name}:
+            app.add_typer(_load(module).app, name=name, help=text)
     for name, (module, function) in _COMMANDS.items():
-        app.command(name)(getattr(_load(module), function))
+        if asked not in {*_GROUPS, *_COMMANDS} - {name}:
+            app.command(name)(getattr(_load(module), function))
+    app.callback(help=app.info.help)(_root)
     try:
         app()
     except (Problem, ConfigInvalid) as problem:
@@ -43,5 +49,9 @@ def main() -> None:
         sys.exit(2)
 
 
-def _load(module: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  modules have no useful type
+def _root() -> None:
+    """A callback keeps Typer from folding a single command into the root."""
+
+
+def _load(module: str) -> Any:
     return importlib.import_module(f"provider_federation.cli.{module}")
