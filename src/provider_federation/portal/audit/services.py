@@ -1,0 +1,102 @@
+"""Recording audit events, and checking that nobody changed them since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.db import transaction
+
+from provider_federation.kit import clock
+from provider_federation.kit.logs import scrub
+from provider_federation.portal.audit.chain import seal
+from provider_federation.portal.audit.kinds import Kind
+from provider_federation.portal.audit.models import AuditEvent, AuditHead
+
+__all__ = ["ChainReport", "Kind", "record", "verify_chain"]
+
+_LONGEST_NAME = 254
+_LONGEST_TEXT = 2000
+
+
+def record(kind: Kind, actor: str, subject: str, **facts: Any) -> AuditEvent:
+    """Add one event in the caller's transaction, so that it stands or falls with the change it tells of.
+
+    `actor` is `operator:<e-mail>`, `token:<name>`, `instance:<name>`, `stripe` or `system`; `subject` is `<thing>:<id>`.
+    Facts become JSON; what looks like a secret is scrubbed. Call it last in the transaction: events take turns from
+    here until the commit.
+    """
+    kind = Kind(kind)
+    with transaction.atomic():
+        AuditHead.objects.get_or_create(pk=1)
+        head = AuditHead.objects.select_for_update().get(pk=1)
+        event = AuditEvent(
+            number=head.count + 1, at=clock.now(), kind=kind.value, actor=_line(actor), subject=_line(subject),
+            facts=_plain(scrub(facts)), previous=head.hash,
+        )
+        event.hash = seal(event)
+        event.save(force_insert=True)
+        head.count, head.hash = event.number, event.hash
+        head.save()
+    return event
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """`checked` events were read; `broken_at` is the number of the first that is wrong, `problem` says how."""
+
+    checked: int
+    broken_at: int | None = None
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.broken_at is None
+
+
+def verify_chain() -> ChainReport:
+    """Read the whole trail and recompute it: edits, deletions (also of the newest) and reordering are found.
+
+    Somebody who may write to the database can recompute all hashes from the edit on; compare `AuditHead` with a copy
+    kept elsewhere (backups, exports) against that.
+    """
+    with transaction.atomic():
+        head = AuditHead.objects.select_for_update().filter(pk=1).first() or AuditHead(count=0, hash="")
+        previous, checked = "", 0
+        for event in AuditEvent.objects.order_by("number", "pk").iterator(chunk_size=1000):
+            problem = _fault(event, checked + 1, previous)
+            if problem:
+                return ChainReport(checked, checked + 1, problem)
+            previous, checked = event.hash, checked + 1
+    if (checked, previous) != (head.count, head.hash):
+        return ChainReport(checked, checked + 1, "the newest events are missing")
+    return ChainReport(checked)
+
+
+def _fault(event: AuditEvent, expected: int, previous: str) -> str:
+    if event.number != expected:
+        return "an event is missing or was renumbered"
+    if event.previous != previous:
+        return "this event does not follow the one before it"
+    return "" if event.hash == seal(event) else "this event was changed after it was written"
+
+
+def _line(text: str) -> str:
+    """One line without control characters: a name typed by somebody cannot forge a second line in an export."""
+    return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST_NAME]
+
+
+def _plain(value: Any) -> Any:
+    """JSON that PostgreSQL gives back exactly as it was (no floats, no NUL, no lone surrogates)."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, Mapping):
+        return {str(_plain(str(key))): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:_LONGEST_TEXT]

@@ -1,0 +1,74 @@
+"""What a call is made of: whom it is for, and what it asks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+if TYPE_CHECKING:
+    from provider_federation.protocol import Key
+
+READS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """One instance as the shim needs it. `name` is the instance name its key is bound to, `org_id` the contract's org.
+
+    `private_hosts` are the names or addresses outside the public Internet that may be called all the same.
+    `key` None makes anonymous calls. `scope` is what is asked for, at most the key's ceiling.
+    """
+
+    name: str
+    base_url: str
+    org_id: str
+    key: Key | None = field(repr=False)
+    scope: str = "provider"
+    private_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `path` starts with a slash and is percent-encoded by us; `query` values are encoded, None is left out.
+
+    `body` is a JSON value (None: no body). `timeout` is the deadline in seconds for the whole call, retries included;
+    `max_bytes` bounds the decoded answer. A write gets an idempotency key when none is given; it stays the same over
+    every attempt of this `Call` object. `signed=False` sends no signature.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    body: Any = None
+    idempotency_key: str = ""
+    timeout: float = 15.0
+    max_bytes: int = 4_194_304
+    attempts: int = 3
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/"):
+            raise ValueError("a call's path starts with a slash")
+        if self.write and not self.idempotency_key:
+            object.__setattr__(self, "idempotency_key", secrets.token_urlsafe(24))
+
+    @property
+    def write(self) -> bool:
+        return self.method not in READS
+
+    @property
+    def target(self) -> str:
+        """Path and query exactly as they are signed and sent."""
+        query = urlencode({name: str(value) for name, value in self.query.items() if value is not None}, quote_via=quote)
+        return quote(self.path, safe="/-._~!$&'()*+,;=:@%") + (f"?{query}" if query else "")
+
+    @property
+    def content(self) -> bytes:
+        """The body's bytes: compact JSON in UTF-8, or nothing."""
+        if self.body is None:
+            return b""
+        return json.dumps(self.body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
