@@ -1,0 +1,48 @@
+"""What a Stripe invoice says about its money, as columns that both kinds of provider invoice share."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+
+class InvoiceStatus(models.TextChoices):
+    """Stripe's own words for a finalised invoice; an invoice before that is `draft`."""
+
+    DRAFT = "draft", "draft"
+    OPEN = "open", "open"
+    PAID = "paid", "paid"
+    VOID = "void", "void"
+    UNCOLLECTIBLE = "uncollectible", "uncollectible"
+
+
+class StripeFigures(models.Model):
+    """Amounts of one invoice as Stripe last told us, in minor units of `currency`.
+
+    `total` is what was billed; `paid` counts everything Stripe calls paid, of which `off_stripe` never passed through
+    the account; `total - due` went over the customer's balance (a total below the minimum charge, a credit).
+    """
+
+    stripe_invoice_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null, so that it can be unique
+    number = models.CharField(max_length=64, blank=True, default="")
+    currency = models.CharField(max_length=3)
+    total_cents = models.BigIntegerField(default=0)
+    due_cents = models.BigIntegerField(default=0)
+    paid_cents = models.BigIntegerField(default=0)
+    off_stripe_cents = models.BigIntegerField(default=0)
+    remaining_cents = models.BigIntegerField(default=0)
+    credited_cents = models.BigIntegerField(default=0)
+    hosted_invoice_url = models.CharField(max_length=1000, blank=True, default="")
+    invoice_pdf = models.CharField(max_length=1000, blank=True, default="")
+    finalized_at = models.DateTimeField(null=True, blank=True)
+    paid_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.CheckConstraint(condition=Q(currency__regex=r"^[a-z]{3}$"), name="%(app_label)s_%(class)s_currency"),
+            models.CheckConstraint(
+                condition=Q(off_stripe_cents__gte=0) & Q(paid_cents__gte=0), name="%(app_label)s_%(class)s_not_negative"
+            ),
+        ]

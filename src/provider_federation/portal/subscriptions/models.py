@@ -1,0 +1,142 @@
+"""What each client subscribes to in the provider's Stripe account, and since when."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.subscriptions.figures import InvoiceStatus, StripeFigures
+
+
+class PlanCode(models.TextChoices):
+    """The plans of money.plans; the figures of each are there."""
+
+    BASE = "BASE", "Base"
+    PRO = "PRO", "Pro"
+    ELITE = "ELITE", "Elite"
+
+
+class Status(models.TextChoices):
+    """Stripe's subscription statuses, and `creating` while our own creation is under way."""
+
+    CREATING = "creating", "creating"
+    INCOMPLETE = "incomplete", "incomplete"
+    INCOMPLETE_EXPIRED = "incomplete_expired", "expired before payment"
+    TRIALING = "trialing", "trial"
+    ACTIVE = "active", "active"
+    PAST_DUE = "past_due", "past due"
+    UNPAID = "unpaid", "unpaid"
+    PAUSED = "paused", "paused"
+    CANCELED = "canceled", "cancelled"
+
+
+ENDED = (Status.CANCELED, Status.INCOMPLETE_EXPIRED)
+"""No way back from these: the client may subscribe anew."""
+
+ENTITLED = (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE)
+"""In these the plan is in force: paid for, in its trial, or in dunning."""
+
+
+class BillingCustomer(models.Model):
+    """The client as a customer of the provider's Stripe account. One to one both ways."""
+
+    instance = models.OneToOneField(Instance, on_delete=models.PROTECT, related_name="billing_customer")
+    stripe_customer_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null while it is being made
+    idempotency_key = models.CharField(max_length=128, unique=True)
+    name = models.CharField(max_length=200, blank=True, default="")
+    email = models.EmailField(blank=True, default="")
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.stripe_customer_id or f"(being made) {self.idempotency_key}"
+
+
+class Subscription(models.Model):
+    """One subscription of one client. `fee_cents` is the plan's monthly fee in minor units of `currency`.
+
+    `snapshot` is the Stripe object as last fetched, `snapshot_at` when; a fetch that began earlier never overwrites it.
+    BASE costs nothing and has no Stripe object. At most one subscription of a client is not ended.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="subscriptions")
+    plan = models.CharField(max_length=16, choices=PlanCode.choices)
+    status = models.CharField(max_length=24, choices=Status.choices, default=Status.CREATING)
+    fee_cents = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    stripe_subscription_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null for BASE
+    stripe_price_id = models.CharField(max_length=128, blank=True, default="")
+    idempotency_key = models.CharField(max_length=128, unique=True)
+    request_digest = models.CharField(max_length=64, blank=True, default="")
+    payment_method = models.CharField(max_length=128, blank=True, default="")
+    billing_details = models.JSONField(default=dict, blank=True)
+    hosted_invoice_url = models.CharField(max_length=1000, blank=True, default="")
+    current_period_start = models.DateTimeField(null=True, blank=True)
+    current_period_end = models.DateTimeField(null=True, blank=True)
+    cancel_at_period_end = models.BooleanField(default=False)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    snapshot = models.JSONField(default=dict, blank=True)
+    snapshot_at = models.DateTimeField(null=True, blank=True)
+    failure = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instance"], condition=~Q(status__in=ENDED), name="subscriptions_one_alive"),
+            models.CheckConstraint(condition=Q(fee_cents__gte=0), name="subscriptions_fee_not_negative"),
+            models.CheckConstraint(condition=Q(currency__regex=r"^[a-z]{3}$"), name="subscriptions_currency_iso"),
+        ]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="subscriptions_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.plan} ({self.status})"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing can bring this subscription back."""
+        return self.status in ENDED
+
+
+class PlanChange(models.Model):
+    """From `effective_at` on (until the next row), `plan` was in force. Rows are only ever added."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="plan_changes")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, null=True, blank=True, related_name="plan_changes")
+    plan = models.CharField(max_length=16, choices=PlanCode.choices)
+    effective_at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+    reason = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-effective_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instance", "effective_at", "plan"], name="subscriptions_one_change_at_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan} from {self.effective_at:%Y-%m-%d}"
+
+
+class SubscriptionInvoice(StripeFigures):
+    """What a subscription billed, as Stripe says. Written from webhooks and from what Stripe answered, never by hand."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="subscription_invoices")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoices")
+    status = models.CharField(max_length=16, choices=InvoiceStatus.choices)
+    billing_reason = models.CharField(max_length=64, blank=True, default="")
+    service_start = models.DateTimeField(null=True, blank=True)
+    service_end = models.DateTimeField(null=True, blank=True)
+    billed_at = models.DateTimeField()
+
+    class Meta(StripeFigures.Meta):
+        ordering = ["-billed_at", "-id"]
+        indexes = [models.Index(fields=["instance", "billed_at"], name="subscriptions_invoice_month")]
+
+    def __str__(self) -> str:
+        return self.number or self.stripe_invoice_id or str(self.pk)
