@@ -1,0 +1,37 @@
+"""What we change of allauth: nobody signs up, nothing is mailed, and second factors are kept sealed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.http import HttpRequest
+
+from provider_federation.kit.secrets import SecretBox
+
+_ROW = "mfa.Authenticator"
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """Operators are added by an admin; their address is taken as given."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  allauth's signature
+        return False
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """The portal sends no mail; what would be a notice is in the audit log."""
+
+
+class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no types
+    """TOTP seeds and recovery seeds lie sealed in the database."""
+
+    def encrypt(self, text: str) -> str:
+        return SecretBox(settings.MASTER_KEYS).seal(text.encode(), _ROW)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return SecretBox(settings.MASTER_KEYS).open(encrypted_text, _ROW).decode()
+
+    def get_totp_issuer(self) -> str:
+        return "Provider Portal"
