@@ -63,6 +63,11 @@ PROVIDER_STRIPE_PRICES = {
 PROVIDER_TIME_ZONE = _env.text("PROVIDER_TIME_ZONE", "UTC")   # the billing months' zone (docs/money.md, rule 3)
 PROVIDER_SIGNATURE_MODE = _env.text("PROVIDER_SIGNATURE_MODE", "sha256")   # what this portal expects of its instances
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
+WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
+WORKER_DEAD_AFTER_SECONDS = _env.integer("PORTAL_WORKER_DEAD_AFTER_SECONDS", 20, low=3, high=3_600)
+if WORKER_DEAD_AFTER_SECONDS < 3 * WORKER_HEARTBEAT_SECONDS:
+    raise ConfigInvalid("PORTAL_WORKER_DEAD_AFTER_SECONDS", "must be at least three heartbeats, or living workers lose their jobs")
+METRICS_TOKEN = _env.text("PORTAL_METRICS_TOKEN")   # empty: /metrics answers this machine only
 
 INSTALLED_APPS = [
     "unfold",
@@ -88,6 +93,8 @@ INSTALLED_APPS = [
     "provider_federation.portal.dashboard",
 ]
 MIDDLEWARE = [
+    "provider_federation.portal.middleware.SecurityHeadersMiddleware",
+    "provider_federation.portal.middleware.ApiErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -124,6 +131,23 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "provider_federation.portal.operators.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]   # nobody signs up; allauth wants to know what a login consists of
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = False   # a session ends with the browser
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_RATE_LIMITS = {"login_failed": "20/m/ip,5/5m/key"}
+MFA_ADAPTER = "provider_federation.portal.operators.adapters.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True   # an admin typed the address
+ALLAUTH_TRUSTED_PROXY_COUNT = _env.integer("PORTAL_TRUSTED_PROXIES", 0, low=0, high=5)
+# Rate limits and used one-time codes must hold over all web processes, so the cache is a table.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
