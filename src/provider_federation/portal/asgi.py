@@ -12,6 +12,5 @@ from django.core.asgi import get_asgi_application
 from provider_federation.kit.logs import configure_logs
 from provider_federation.kit.web.rim import Rim
 
-_django = get_asgi_application()
 configure_logs(service="portal", development=settings.DEVELOPMENT)
-application = Rim(_django)
+application = Rim(get_asgi_application())

