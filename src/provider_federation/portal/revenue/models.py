@@ -12,7 +12,7 @@ from provider_federation.portal.subscriptions.figures import StripeFigures
 
 
 class UsageStatus(models.TextChoices):
-    """`planned` is frozen and queued, `placing` is on its way to Stripe, `held` waits for a person; the rest is Stripe's."""
+    """`planned` is frozen and queued, `placing` on its way to Stripe, `held` waits for a person; the rest is Stripe's."""
 
     PLANNED = "planned", "planned"
     PLACING = "placing", "being placed"
@@ -34,8 +34,8 @@ class Kind(models.TextChoices):
 class UsageInvoice(StripeFigures):
     """The provider's invoice to one client for one billing month: leads and AI usage, never the subscription.
 
-    `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are frozen when
-    the row is made; `total_cents` is their sum from then on. One per client, period and kind, a void one aside.
+    `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are frozen
+    when the row is made; `total_cents` is their sum. One per client, period and kind, a void one aside.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -60,8 +60,14 @@ class UsageInvoice(StripeFigures):
         ordering = ["-created_at", "-id"]
         constraints = [
             *StripeFigures.Meta.constraints,
-            models.UniqueConstraint(fields=["instance", "period", "kind"], condition=~Q(status="void"), name="revenue_one_per_period"),
-            models.CheckConstraint(condition=Q(period_end__gt=models.F("period_start")), name="revenue_period_forward"),
+            models.UniqueConstraint(
+                fields=["instance", "period", "kind"],
+                condition=~Q(status="void"),
+                name="revenue_one_per_period",
+            ),
+            models.CheckConstraint(
+                condition=Q(period_end__gt=models.F("period_start")), name="revenue_period_forward"
+            ),
         ]
         indexes = [models.Index(fields=["period", "status"], name="revenue_period_status")]
 
@@ -84,7 +90,9 @@ class UsageLine(models.Model):
         ordering = ["invoice", "position"]
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="revenue_line_position"),
-            models.CheckConstraint(condition=Q(amount_cents__gte=0) & Q(quantity__gte=0), name="revenue_line_not_negative"),
+            models.CheckConstraint(
+                condition=Q(amount_cents__gte=0) & Q(quantity__gte=0), name="revenue_line_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -109,7 +117,11 @@ class LeadCharge(models.Model):
     class Meta:
         ordering = ["converted_at", "lead_id"]
         constraints = [
-            models.UniqueConstraint(fields=["instance", "lead_id"], condition=Q(released_at__isnull=True), name="revenue_lead_once"),
+            models.UniqueConstraint(
+                fields=["instance", "lead_id"],
+                condition=Q(released_at__isnull=True),
+                name="revenue_lead_once",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -152,7 +164,7 @@ class StripeEvent(models.Model):
 
 
 class Alert(models.Model):
-    """Something about the provider's money that a person must look at. One row per `(kind, subject)` while unresolved."""
+    """Something about the provider's money that a person must look at. One row per kind and subject while unresolved."""
 
     kind = models.CharField(max_length=64)
     subject = models.CharField(max_length=200)
@@ -165,7 +177,9 @@ class Alert(models.Model):
     class Meta:
         ordering = ["-raised_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["kind", "subject"], condition=Q(resolved_at__isnull=True), name="revenue_alert_once"),
+            models.UniqueConstraint(
+                fields=["kind", "subject"], condition=Q(resolved_at__isnull=True), name="revenue_alert_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -19,11 +19,12 @@ class InvoiceStatus(models.TextChoices):
 class StripeFigures(models.Model):
     """Amounts of one invoice as Stripe last told us, in minor units of `currency`.
 
-    `total` is what was billed; `paid` counts everything Stripe calls paid, of which `off_stripe` never passed through
-    the account; `total - due` went over the customer's balance (a total below the minimum charge, a credit).
+    `total` is what was billed; `paid` counts everything Stripe calls paid, of which `off_stripe` never passed
+    through the account; `total - due` went over the customer's balance (a total below the minimum charge, a credit).
+    `version` goes up with every write: whoever fetched before the last write fetches again.
     """
 
-    stripe_invoice_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null, so that it can be unique
+    stripe_invoice_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
     number = models.CharField(max_length=64, blank=True, default="")
     currency = models.CharField(max_length=3)
     total_cents = models.BigIntegerField(default=0)
@@ -36,13 +37,17 @@ class StripeFigures(models.Model):
     invoice_pdf = models.CharField(max_length=1000, blank=True, default="")
     finalized_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=0)
     seen_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         abstract = True
         constraints = [
-            models.CheckConstraint(condition=Q(currency__regex=r"^[a-z]{3}$"), name="%(app_label)s_%(class)s_currency"),
             models.CheckConstraint(
-                condition=Q(off_stripe_cents__gte=0) & Q(paid_cents__gte=0), name="%(app_label)s_%(class)s_not_negative"
+                condition=Q(currency__regex=r"^[a-z]{3}$"), name="%(app_label)s_%(class)s_currency"
+            ),
+            models.CheckConstraint(
+                condition=Q(off_stripe_cents__gte=0) & Q(paid_cents__gte=0),
+                name="%(app_label)s_%(class)s_not_negative",
             ),
         ]

@@ -44,7 +44,7 @@ class BillingCustomer(models.Model):
     """The client as a customer of the provider's Stripe account. One to one both ways."""
 
     instance = models.OneToOneField(Instance, on_delete=models.PROTECT, related_name="billing_customer")
-    stripe_customer_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null while it is being made
+    stripe_customer_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
     idempotency_key = models.CharField(max_length=128, unique=True)
     name = models.CharField(max_length=200, blank=True, default="")
     email = models.EmailField(blank=True, default="")
@@ -57,8 +57,8 @@ class BillingCustomer(models.Model):
 class Subscription(models.Model):
     """One subscription of one client. `fee_cents` is the plan's monthly fee in minor units of `currency`.
 
-    `snapshot` is the Stripe object as last fetched, `snapshot_at` when; a fetch that began earlier never overwrites it.
-    BASE costs nothing and has no Stripe object. At most one subscription of a client is not ended.
+    `snapshot` is the Stripe object as last fetched, at `snapshot_at`; `version` goes up with every write, and whoever
+    fetched before the last write fetches again. BASE costs nothing and has no Stripe object. At most one subscription of a client is not ended.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -67,7 +67,7 @@ class Subscription(models.Model):
     status = models.CharField(max_length=24, choices=Status.choices, default=Status.CREATING)
     fee_cents = models.BigIntegerField()
     currency = models.CharField(max_length=3)
-    stripe_subscription_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null for BASE
+    stripe_subscription_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
     stripe_price_id = models.CharField(max_length=128, blank=True, default="")
     idempotency_key = models.CharField(max_length=128, unique=True)
     request_digest = models.CharField(max_length=64, blank=True, default="")
@@ -80,6 +80,7 @@ class Subscription(models.Model):
     cancelled_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     snapshot = models.JSONField(default=dict, blank=True)
+    version = models.PositiveIntegerField(default=0)
     snapshot_at = models.DateTimeField(null=True, blank=True)
     failure = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField()
@@ -88,9 +89,13 @@ class Subscription(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["instance"], condition=~Q(status__in=ENDED), name="subscriptions_one_alive"),
+            models.UniqueConstraint(
+                fields=["instance"], condition=~Q(status__in=ENDED), name="subscriptions_one_alive"
+            ),
             models.CheckConstraint(condition=Q(fee_cents__gte=0), name="subscriptions_fee_not_negative"),
-            models.CheckConstraint(condition=Q(currency__regex=r"^[a-z]{3}$"), name="subscriptions_currency_iso"),
+            models.CheckConstraint(
+                condition=Q(currency__regex=r"^[a-z]{3}$"), name="subscriptions_currency_iso"
+            ),
         ]
         indexes = [models.Index(fields=["-created_at", "-id"], name="subscriptions_newest")]
 
@@ -107,7 +112,9 @@ class PlanChange(models.Model):
     """From `effective_at` on (until the next row), `plan` was in force. Rows are only ever added."""
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="plan_changes")
-    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, null=True, blank=True, related_name="plan_changes")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.PROTECT, null=True, blank=True, related_name="plan_changes"
+    )
     plan = models.CharField(max_length=16, choices=PlanCode.choices)
     effective_at = models.DateTimeField()
     recorded_at = models.DateTimeField()
@@ -116,7 +123,9 @@ class PlanChange(models.Model):
     class Meta:
         ordering = ["-effective_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["instance", "effective_at", "plan"], name="subscriptions_one_change_at_once"),
+            models.UniqueConstraint(
+                fields=["instance", "effective_at", "plan"], name="subscriptions_one_change_at_once"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -124,7 +133,7 @@ class PlanChange(models.Model):
 
 
 class SubscriptionInvoice(StripeFigures):
-    """What a subscription billed, as Stripe says. Written from webhooks and from what Stripe answered, never by hand."""
+    """What a subscription billed, as Stripe says: from webhooks and Stripe's answers, never by hand."""
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="subscription_invoices")
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoices")
