@@ -1,0 +1,93 @@
+"""What every scheme has in common: keys in their window, time, audience, scope, org, replay."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.replay import ReplayStore
+from provider_federation.protocol.values import IDENTIFIER, SCOPES, Key, Policy, Principal
+
+
+class Claim(NamedTuple):
+    """What a good signature says, before audience, scope, org and replay were looked at.
+
+    `scope`, `org` and `instance` are as sent, None when absent. `token` is what must not be used twice, None
+    when the request may be repeated; it is kept until `expires`, seconds since 1970 UTC.
+    """
+
+    key: Key
+    scope: str | None
+    org: str | None
+    instance: str | None
+    token: str | None
+    expires: float
+
+
+def check_key_window(key: Key, now: float) -> None:
+    """Refused when the key is revoked or `now` is outside its days."""
+    if key.revoked:
+        raise Refused("revoked_key", key_id=key.id)
+    if key.not_before is not None and not now >= key.not_before:
+        raise Refused("key_not_yet_valid", key_id=key.id)
+    if key.not_after is not None and not now <= key.not_after:
+        raise Refused("expired_key", key_id=key.id)
+
+
+def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
+    """Refused when more than `skew` seconds lie between the two. Both edges are inside, not-a-number is not."""
+    try:
+        inside = abs(now - signed_at) <= skew
+    except OverflowError:
+        inside = False
+    if not inside:
+        raise Refused("timestamp_out_of_window", key_id=key_id)
+
+
+def admit(claim: Claim, policy: Policy, now: float, replay: ReplayStore | None) -> Principal:
+    """Audience, scope and org, then replay: the checks of section 2.4 that come after the signature."""
+    key = claim.key
+    _check_audience(claim, policy)
+    scope = _scope(claim)
+    org = _org(claim, policy)
+    if claim.token is not None and replay is not None:
+        _check_replay(claim, claim.token, now, replay)
+    return Principal(key.id, scope, org, key.algorithm, policy.instance or key.instance)
+
+
+def _check_audience(claim: Claim, policy: Policy) -> None:
+    if policy.instance is None:
+        return
+    for meant in (claim.instance, claim.key.instance):
+        if meant is not None and meant != policy.instance:
+            raise Refused("audience_mismatch", key_id=claim.key.id)
+
+
+def _scope(claim: Claim) -> str:
+    ceiling = claim.key.scope
+    scope = ceiling if claim.scope is None else claim.scope
+    if scope not in SCOPES:
+        raise Refused("bad_scope", key_id=claim.key.id)
+    if scope == "provider" and ceiling != "provider":
+        raise Refused("scope_not_allowed", key_id=claim.key.id)
+    return scope
+
+
+def _org(claim: Claim, policy: Policy) -> str | None:
+    org = claim.key.org if claim.org is None else claim.org
+    if org is None:
+        return None
+    if not IDENTIFIER.fullmatch(org):
+        raise Refused("malformed_header", key_id=claim.key.id)
+    if any(bound is not None and bound != org for bound in (claim.key.org, policy.org)):
+        raise Refused("org_mismatch", key_id=claim.key.id)
+    return org
+
+
+def _check_replay(claim: Claim, token: str, now: float, replay: ReplayStore) -> None:
+    try:
+        first = replay.remember(claim.key.id, token, claim.expires, now)
+    except Exception as error:  # whatever keeps the store from answering, the answer is no
+        raise Refused("replay_store_unavailable", key_id=claim.key.id) from error
+    if not first:
+        raise Refused("replayed", key_id=claim.key.id)

@@ -1,0 +1,146 @@
+"""The legacy scheme (contract, section 2.1): a tag over METHOD SP TARGET SP TIMESTAMP.
+
+It covers neither body, scope, org nor host. What stands around it here keeps that from mattering more than it
+must: docs/protocol.md says what remains.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+from provider_federation.protocol.claims import Claim, check_key_window, check_time
+from provider_federation.protocol.grammar import SAFE_METHODS
+from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.values import IDENTIFIER, LEGACY_ALGORITHMS, Key, Keyring, Policy, Request
+
+_KEY_ID, _TIMESTAMP, _SIGNATURE = "x-provider-keyid", "x-provider-timestamp", "x-provider-signature"
+REQUIRED = frozenset({_KEY_ID, _TIMESTAMP, _SIGNATURE})
+
+# Years that a clock can mean; 0000, 1969, 9999 and five digits are somebody trying something.
+_INSTANT = re.compile(
+    r"(?:19[7-9]\d|2\d{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z",
+    re.ASCII,
+)
+_TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
+_VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+_NOBODY = b"\0" * 32
+_32_BITS = 0xFFFFFFFF
+
+
+def sign(
+    request: Request, key: Key, *, now: float, scope: str | None, org: str | None
+) -> list[tuple[str, str]]:
+    """The headers to add. `now` is cut to the millisecond."""
+    timestamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    payload = f"{request.method} {request.target} {timestamp}".encode()
+    headers = [
+        ("X-Provider-KeyId", key.id),
+        ("X-Provider-Timestamp", timestamp),
+        ("X-Provider-Signature", _tag(key, payload)),
+    ]
+    optional = (("X-Provider-Scope", scope), ("X-Provider-Org", org))
+    return headers + [(name, value) for name, value in optional if value is not None]
+
+
+def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
+    """What these headers prove, or Refused. The body is not looked at: the scheme does not cover it."""
+    key_id, timestamp, tag = _read(headers)
+    payload = f"{request.method} {request.target} {timestamp}".encode()
+    key = keyring.get(key_id)
+    if key is None:
+        # An unknown key costs what a known one does.
+        hmac.compare_digest(hmac.digest(_NOBODY, payload, "sha256"), _NOBODY)
+        raise Refused("unknown_key", key_id=key_id)
+    check_key_window(key, now)
+    _check_algorithm(request, headers, key, tag, policy, now)
+    signed_at = _instant(timestamp, key_id)
+    check_time(signed_at, now, policy.skew, key_id)
+    if not hmac.compare_digest(_tag(key, payload), tag):
+        raise Refused("bad_signature", key_id=key_id)
+    return Claim(
+        key=key,
+        scope=headers.get("x-provider-scope"),
+        org=headers.get("x-provider-org"),
+        instance=headers.get("x-provider-instance"),
+        token=None if request.method in SAFE_METHODS else tag,
+        expires=signed_at + policy.skew,
+    )
+
+
+def _read(headers: dict[str, str]) -> tuple[str, str, str]:
+    if not headers.keys() >= REQUIRED:
+        raise Refused("missing_headers")
+    key_id, timestamp, tag = headers[_KEY_ID], headers[_TIMESTAMP], headers[_SIGNATURE]
+    if not IDENTIFIER.fullmatch(key_id):
+        raise Refused("malformed_header")
+    if not _INSTANT.fullmatch(timestamp):
+        raise Refused(_fault(timestamp, "bad_timestamp"), key_id=key_id)
+    if not _TAG.fullmatch(tag):
+        raise Refused(_fault(tag, "malformed_signature"), key_id=key_id)
+    return key_id, timestamp, tag
+
+
+def _fault(value: str, code: str) -> str:
+    """What no header may hold is the header's fault before it is the timestamp's or the signature's."""
+    return code if _VISIBLE.fullmatch(value) else "malformed_header"
+
+
+def _check_algorithm(
+    request: Request, headers: dict[str, str], key: Key, tag: str, policy: Policy, now: float
+) -> None:
+    algorithm = key.algorithm
+    if algorithm not in LEGACY_ALGORITHMS:
+        raise Refused("downgrade_refused", key_id=key.id)
+    if not tag.startswith(algorithm) or algorithm not in policy.accept:
+        raise Refused("algorithm_not_allowed", key_id=key.id)
+    if policy.legacy_until is not None and now >= policy.legacy_until:
+        raise Refused("downgrade_refused", key_id=key.id)
+    if algorithm == "h31" and not (policy.development and _from_this_machine(request.peer, headers)):
+        raise Refused("algorithm_not_allowed", key_id=key.id)
+
+
+def _from_this_machine(peer: str | None, headers: dict[str, str]) -> bool:
+    """The socket's other end is loopback, and no proxy says that it speaks for somebody else."""
+    if peer is None or not headers.keys().isdisjoint({"forwarded", "x-forwarded-for", "x-real-ip"}):
+        return False
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _instant(timestamp: str, key_id: str) -> float:
+    try:
+        return datetime.fromisoformat(timestamp).timestamp()
+    except ValueError:  # the 31st of February
+        raise Refused("bad_timestamp", key_id=key_id) from None
+
+
+def _tag(key: Key, payload: bytes) -> str:
+    if key.algorithm == "sha256":
+        return "sha256:" + hmac.digest(key.secret, payload, "sha256").hex()
+    return f"h31:{_h31(payload, key.secret):x}"
+
+
+def _h31(payload: bytes, secret: bytes) -> int:
+    """Per byte of payload then secret: h = h * 31 + byte, 32 bits. So h(p + s) = h(p) * 31^len(s) + h(s)."""
+    factor, rest = _fold(secret)
+    return (_roll(payload) * factor + rest) & _32_BITS
+
+
+@lru_cache(maxsize=64)
+def _fold(secret: bytes) -> tuple[int, int]:
+    return pow(31, len(secret), _32_BITS + 1), _roll(secret)
+
+
+def _roll(data: bytes) -> int:
+    value = 0
+    for byte in data:
+        value = (value * 31 + byte) & _32_BITS
+    return value

@@ -1,0 +1,57 @@
+"""The memory of used requests."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+
+class ReplayStore(Protocol):
+    """Remembers what was used until it could not be used again anyway.
+
+    A store that does I/O sets `blocking = True`, so that an adapter keeps it off the event loop. Anything
+    that `remember` raises is answered as `replay_store_unavailable`: without memory no write is accepted.
+    """
+
+    def remember(self, key_id: str, token: str, expires: float, now: float) -> bool:
+        """True when (key_id, token) is new and now kept until `expires`; False when it was used before.
+
+        Atomic: of all callers with the same pair, in any process that shares the store, one gets True.
+        Times are seconds since 1970 UTC. Tokens of different keys do not meet.
+        """
+        ...
+
+
+class ReplayStoreFull(Exception):  # noqa: N818  it is a state, and the caller answers 503
+    """The store holds as many live entries as it may; forgetting one would allow a replay."""
+
+
+class MemoryReplayStore:
+    """A ReplayStore of one process, at most `capacity` live entries; it forgets all when the process ends."""
+
+    blocking = False
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._until: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        self._forgotten_before = float("-inf")
+        self._next_sweep = min(1024, capacity)
+
+    def remember(self, key_id: str, token: str, expires: float, now: float) -> bool:
+        """See ReplayStore. Raises ReplayStoreFull."""
+        with self._lock:
+            if len(self._until) >= self._next_sweep:
+                self._sweep(now)
+            if expires < self._forgotten_before or (key_id, token) in self._until:
+                return False
+            if len(self._until) >= self._capacity:
+                raise ReplayStoreFull
+            self._until[key_id, token] = expires
+            return True
+
+    def _sweep(self, now: float) -> None:
+        # What was dropped may come back when the clock steps back, so the mark only ever moves forward.
+        self._forgotten_before = max(self._forgotten_before, now)
+        self._until = {pair: until for pair, until in self._until.items() if until >= now}
+        self._next_sweep = min(self._capacity, max(1024, 2 * len(self._until)))

@@ -1,0 +1,137 @@
+"""What goes in and what comes out: requests, keys, policies, principals. Frozen values, checked when made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+LEGACY_ALGORITHMS = ("h31", "sha256")
+MODERN_ALGORITHMS = ("hmac-sha256", "ed25519")
+ALGORITHMS = LEGACY_ALGORITHMS + MODERN_ALGORITHMS
+SCOPES = ("read", "provider")
+
+ED25519_BYTES = 32
+
+# Visible ASCII without what a list, a structured string or a joined header would give a meaning to: , " \
+IDENTIFIER = re.compile(r"[!#-+\--\[\]-~]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it was, or will be, on the wire.
+
+    `target` is path and query exactly as sent; `authority` host[:port]; `headers` every header in order,
+    duplicates included, values decoded as latin-1; `body` the raw bytes. `peer` is the address of the socket's
+    other end, when the server knows it (`h31` needs it).
+    """
+
+    method: str
+    target: str
+    authority: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    peer: str | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key: its name, how it signs, how far it reaches, and when. ValueError when that makes no sense.
+
+    `algorithm` is h31, sha256, hmac-sha256 or ed25519. For ed25519 `secret` is the signer's 32-byte seed and
+    `public_key` the verifier's 32 bytes; the others share `secret`. `scope` is the ceiling, read or provider.
+    `not_before` and `not_after` are seconds since 1970 UTC, both included. `instance` and `org` bind the key.
+    """
+
+    id: str
+    algorithm: str
+    secret: bytes = field(default=b"", repr=False)
+    public_key: bytes = b""
+    scope: str = "provider"
+    not_before: float | None = None
+    not_after: float | None = None
+    instance: str | None = None
+    org: str | None = None
+    revoked: bool = False
+
+    def __post_init__(self) -> None:
+        if not IDENTIFIER.fullmatch(self.id):
+            raise ValueError('a key id is 1 to 128 visible ASCII characters without , " or \\')
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"a key's algorithm is one of {', '.join(ALGORITHMS)}")
+        if self.scope not in SCOPES:
+            raise ValueError("a key's scope is read or provider")
+        self._check_material()
+
+    def _check_material(self) -> None:
+        if self.algorithm != "ed25519":
+            if not self.secret or self.public_key:
+                raise ValueError(f"a key for {self.algorithm} has a secret and no public key")
+            return
+        material = [part for part in (self.secret, self.public_key) if part]
+        if not material or any(len(part) != ED25519_BYTES for part in material):
+            raise ValueError("a key for ed25519 has a seed of 32 bytes, a public key of 32 bytes, or both")
+
+
+class Keyring:
+    """The keys a verifier knows, by id. ValueError when one id stands for two keys."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._by_id: dict[str, Key] = {}
+        for key in keys:
+            if key.id in self._by_id:
+                raise ValueError(f"the key id {key.id} stands for two keys")
+            self._by_id[key.id] = key
+
+    def get(self, key_id: str) -> Key | None:
+        """The key of that id, or None."""
+        return self._by_id.get(key_id)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a verifier accepts.
+
+    `instance` and `org` are who it is; `authorities` the hosts it answers to (the legacy scheme cannot tell);
+    `accept` the algorithms; `skew` seconds to either side of its clock, both edges included. `development` allows
+    h31 from this machine. From `legacy_until` (seconds since 1970 UTC) on, h31 and sha256 are refused. Sizes are
+    bytes, but `max_headers` counts.
+    """
+
+    instance: str | None = None
+    authorities: tuple[str, ...] = ()
+    accept: tuple[str, ...] = MODERN_ALGORITHMS
+    skew: float = 300
+    development: bool = False
+    org: str | None = None
+    legacy_until: float | None = None
+    max_body: int = 1_048_576
+    max_header: int = 8_192
+    max_headers: int = 100
+
+    def __post_init__(self) -> None:
+        unknown = set(self.accept) - set(ALGORITHMS)
+        if unknown:
+            raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who sent the request: proven, within the key's ceiling. `instance` is the audience, if there was one."""
+
+    key_id: str
+    scope: str
+    org: str | None
+    algorithm: str
+    instance: str | None = None
+
+    @property
+    def may_write(self) -> bool:
+        """`read` may call read routes only (contract, section 1)."""
+        return self.scope == "provider"
