@@ -44,5 +44,6 @@ class Kind(StrEnum):
     USAGE_INVOICE_CHANGED = "revenue.usage_invoice_changed"
     WEBHOOK_REFUSED = "revenue.webhook_refused"
     WEBHOOK_ALERT = "revenue.webhook_alert"
+    ALERT_RESOLVED = "revenue.alert_resolved"
     # the trail itself
     EXPORTED = "export.made"
