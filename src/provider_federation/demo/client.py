@@ -1,0 +1,84 @@
+"""JSON over HTTP, as a program of the provider's would speak to the portal."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from provider_federation.kit.clock import monotonic
+
+_TIMEOUT = 30.0
+
+
+class CallFailed(Exception):  # noqa: N818
+    """An answer that was not a success; the message holds the request and the answer's own words."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """`base` is an address without a path; `token` an API token of the portal (empty: anonymous)."""
+
+    base: str
+    token: str = ""
+
+    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        suffix = "?" + urllib.parse.urlencode(query) if query else ""
+        return self._call("GET", path + suffix, None)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._call("POST", path, body or {})
+
+    def pages(self, path: str, **query: str | int) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        items: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(path, **query, **cursor)
+            items += page["items"]
+            if not page.get("nextCursor"):
+                return items
+            cursor = {"cursor": page["nextCursor"]}
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, headers, method=method)  # noqa: S310  addresses of our own
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  as above
+                value: dict[str, Any] = json.load(answer)
+                return value
+        except urllib.error.HTTPError as error:
+            raise CallFailed(f"{method} {path} answered {error.code}: {error.read(600).decode(errors='replace')}") from None
+        except OSError as error:
+            raise CallFailed(f"{method} {self.base}{path}: {error}") from None
+
+
+def pay_hosted_invoice(url: str) -> None:
+    """Do what a customer does on the hosted page: open it, and send its form."""
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as page:  # noqa: S310  the simulator's own address
+        page.read()
+    form = urllib.parse.urlencode({"card": "4242424242424242"}).encode()
+    with urllib.request.urlopen(url, form, timeout=_TIMEOUT) as paid:  # noqa: S310  as above
+        paid.read()
+
+
+def wait_until(what: str, check: Callable[[], Any], *, timeout: float = 60.0) -> Any:
+    """Ask again until `check` answers something true; CallFailed names `what` when it never does."""
+    deadline, pause, last = monotonic() + timeout, Event(), ""
+    while True:
+        try:
+            if value := check():
+                return value
+        except CallFailed as failed:
+            last = f" Last answer: {failed}"
+        if monotonic() > deadline:
+            raise CallFailed(f"waited {timeout:.0f} s in vain for {what}.{last}")
+        pause.wait(0.1)

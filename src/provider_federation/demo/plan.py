@@ -1,0 +1,194 @@
+"""What the demo runs: names, ports, keys, plans and the environment of each process.
+
+The plan is made once per data folder and kept there (`demo.json`, readable by its owner only), so that a second run finds
+the same addresses, passwords and Stripe accounts.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provider_federation.demo.processes import free_ports
+
+LARGEST_FLEET = 50
+_FIRST_THREE = (
+    ("bluebird", "Bluebird Solar", "sha256", "PRO"),
+    ("kestrel", "Kestrel Legal", "sha256", "ELITE"),
+    ("marlin", "Marlin Boats", "h31", "BASE"),
+)
+_TRADES = ("Dental", "Roofing", "Fitness", "Insurance", "Gardens", "Motors", "Travel", "Homes", "Tutoring", "Catering")
+_PLACES = ("Harbor", "Summit", "Willow", "Granite", "Juniper")
+
+
+@dataclass(frozen=True)
+class InstancePlan:
+    """One client and its instance."""
+
+    name: str
+    title: str
+    mode: str
+    plan: str
+    port: int
+    key_id: str
+    secret: str
+    stripe_key: str
+    password: str
+    webhook_secret: str = ""
+    seed: int = 0
+
+    @property
+    def org(self) -> str:
+        return f"org_{self.name}"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def owner(self) -> str:
+        return f"owner@{self.name}.example"
+
+
+@dataclass
+class DemoPlan:
+    """Everything that a run has to know. `folder` holds the data of every process."""
+
+    folder: Path
+    portal_port: int
+    stripe_port: int
+    instances: list[InstancePlan]
+    provider_stripe_key: str
+    operator_password: str
+    months: int
+    leads: int
+    token: str = ""
+    webhook_secret: str = ""
+    prices: dict[str, str] = field(default_factory=dict)
+    prepared: bool = False
+
+    @property
+    def portal_url(self) -> str:
+        return f"http://127.0.0.1:{self.portal_port}"
+
+    @property
+    def stripe_url(self) -> str:
+        return f"http://127.0.0.1:{self.stripe_port}"
+
+    @property
+    def operator(self) -> str:
+        return "admin@provider.example"
+
+    @property
+    def clock_file(self) -> Path:
+        return self.folder / "clock.json"
+
+    def save(self) -> None:
+        path = self.folder / "demo.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({**asdict(self), "folder": None}, indent=1))
+
+
+def load_or_make(folder: Path, *, fleet: int, port: int, months: int, leads: int) -> DemoPlan:
+    """The kept plan of this folder when it fits what is asked for, else a new one. `port` 0 takes any free ports."""
+    kept = folder / "demo.json"
+    if kept.exists():
+        plan = _read(folder, json.loads(kept.read_text()))
+        if plan.prepared and len(plan.instances) == fleet:
+            return _with_ports(plan, port)
+    return _make(folder, fleet=fleet, port=port, months=months, leads=leads)
+
+
+def _read(folder: Path, value: dict[str, Any]) -> DemoPlan:
+    instances = [InstancePlan(**item) for item in value.pop("instances")]
+    return DemoPlan(**{**value, "folder": folder, "instances": instances})
+
+
+def _ports(port: int, count: int) -> list[int]:
+    return free_ports(count) if port == 0 else list(range(port, port + count))
+
+
+def _with_ports(plan: DemoPlan, port: int) -> DemoPlan:
+    """The kept data knows its addresses (hosted invoice links, the directory), so its ports stay as they are."""
+    if port not in {0, plan.portal_port}:
+        raise ValueError(f"this demo's data belongs to port {plan.portal_port}; use --fresh to start over at another")
+    return plan
+
+
+def _make(folder: Path, *, fleet: int, port: int, months: int, leads: int) -> DemoPlan:
+    portal_port, stripe_port, *ports = _ports(port, fleet + 2)
+    return DemoPlan(
+        folder=folder,
+        portal_port=portal_port,
+        stripe_port=stripe_port,
+        instances=[_instance(index, ports[index]) for index in range(fleet)],
+        provider_stripe_key=f"sk_test_provider{secrets.token_hex(8)}",
+        operator_password=secrets.token_urlsafe(12),
+        months=months,
+        leads=leads,
+    )
+
+
+def _instance(index: int, port: int) -> InstancePlan:
+    if index < len(_FIRST_THREE):
+        name, title, mode, plan = _FIRST_THREE[index]
+    else:
+        title = f"{_PLACES[index % len(_PLACES)]} {_TRADES[index % len(_TRADES)]} {index + 1}"
+        name, mode, plan = f"client-{index + 1:02}", "sha256", ("BASE", "PRO", "ELITE")[index % 3]
+    return InstancePlan(
+        name=name,
+        title=title,
+        mode=mode,
+        plan=plan,
+        port=port,
+        key_id=f"portal-{name}",
+        secret=secrets.token_urlsafe(32),
+        stripe_key=f"sk_test_{name.replace('-', '')}{secrets.token_hex(8)}",
+        password=secrets.token_urlsafe(12),
+        seed=index + 1,
+    )
+
+
+def shared_environment(plan: DemoPlan) -> dict[str, str]:
+    """For every process: development, the demo's clock, the simulator."""
+    return {
+        "PROVIDER_FEDERATION_ENV": "development",
+        "PROVIDER_FEDERATION_CLOCK": str(plan.clock_file),
+        "STRIPE_API_BASE": plan.stripe_url,
+    }
+
+
+def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
+    return {
+        **shared_environment(plan),
+        "DATABASE_URL": database_url,
+        "PORTAL_DATA_DIR": str(plan.folder / "portal"),
+        "PORTAL_BASE_URL": plan.portal_url,
+        "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
+        "PORTAL_SYNC_SECONDS": "2",
+        "PROVIDER_SIGNATURE_MODE": "sha256",
+        "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
+        "PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret,
+        **{f"PROVIDER_STRIPE_{code}_PRICE_ID": price for code, price in plan.prices.items()},
+    }
+
+
+def instance_environment(plan: DemoPlan, instance: InstancePlan) -> dict[str, str]:
+    keys = {instance.key_id: {"secret": instance.secret, "algorithm": instance.mode, "scope": "provider"}}
+    return {
+        **shared_environment(plan),
+        "DATABASE_URL": "",
+        "INSTANCE_DATA_DIR": str(plan.folder / instance.name),
+        "INSTANCE_NAME": instance.name,
+        "INSTANCE_ORG_ID": instance.org,
+        "INSTANCE_TITLE": instance.title,
+        "INSTANCE_BASE_URL": instance.base_url,
+        "STRIPE_SECRET_KEY": instance.stripe_key,
+        "STRIPE_WEBHOOK_SECRET": instance.webhook_secret,
+        "PROVIDER_FEDERATION_ENABLED": "1",
+        "PROVIDER_KEYS_JSON": json.dumps(keys),
+        "PROVIDER_FEDERATION_SIG_SHA256": "1" if instance.mode == "sha256" else "0",
+    }
