@@ -1,4 +1,4 @@
-"""The closed vocabulary of audit events. A kind, once written, is never renamed: rows of years ago carry it."""
+"""The closed vocabulary of audit events. A kind is never renamed: old rows carry it."""
 
 from __future__ import annotations
 

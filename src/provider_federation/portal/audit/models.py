@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from provider_federation.kit.hash_chain import GENESIS
+
 
 class AuditEvent(models.Model):
     """What somebody did to something. `number` runs from 1 without gaps; `facts` holds no secret.
@@ -17,8 +19,8 @@ class AuditEvent(models.Model):
     actor = models.CharField(max_length=254)
     subject = models.CharField(max_length=254)
     facts = models.JSONField(default=dict)
-    previous = models.CharField(max_length=64)
-    hash = models.CharField(max_length=64)
+    previous = models.CharField(max_length=80)
+    hash = models.CharField(max_length=80)
 
     class Meta:
         ordering = ["-number"]
@@ -33,10 +35,12 @@ class AuditEvent(models.Model):
 
 
 class AuditHead(models.Model):
-    """One row: how many events there are and the hash of the last. Its lock puts concurrent events in one order."""
+    """One row: how many events there are and the hash of the last. Its lock puts concurrent events in one
+    order.
+    """
 
     count = models.BigIntegerField(default=0)
-    hash = models.CharField(max_length=64, default="")
+    hash = models.CharField(max_length=80, default=GENESIS)
 
     def __str__(self) -> str:
         return f"{self.count} {self.hash}"

@@ -21,11 +21,18 @@ class EventPage:
 
 
 def list_events(
-    *, kind: str = "", actor: str = "", subject: str = "", cursor: str = "", limit: int = 50,
+    *,
+    kind: str = "",
+    actor: str = "",
+    subject: str = "",
+    cursor: str = "",
+    limit: int = 50,
 ) -> EventPage:
     """One page of events, newest first; filters are exact. Raises Problem 400 `bad_cursor`."""
     events: QuerySet[AuditEvent] = AuditEvent.objects.order_by("-number")
-    filters = {name: value for name, value in (("kind", kind), ("actor", actor), ("subject", subject)) if value}
+    filters = {
+        name: value for name, value in (("kind", kind), ("actor", actor), ("subject", subject)) if value
+    }
     events = events.filter(**filters)
     if cursor:
         (before,) = decode_cursor(cursor, (int,))

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from provider_federation.kit import clock
+from provider_federation.kit.hash_chain import GENESIS
 from provider_federation.kit.logs import scrub
 from provider_federation.portal.audit.chain import seal
 from provider_federation.portal.audit.kinds import Kind
@@ -24,17 +25,22 @@ _LONGEST_TEXT = 2000
 def record(kind: Kind, actor: str, subject: str, **facts: Any) -> AuditEvent:
     """Add one event in the caller's transaction, so that it stands or falls with the change it tells of.
 
-    `actor` is `operator:<e-mail>`, `token:<name>`, `instance:<name>`, `stripe` or `system`; `subject` is `<thing>:<id>`.
-    Facts become JSON; what looks like a secret is scrubbed. Call it last in the transaction: events take turns from
-    here until the commit.
+    `actor` is `operator:<e-mail>`, `token:<name>`, `instance:<name>`, `stripe` or `system`; `subject` is
+    `<thing>:<id>`. Facts become JSON; what looks like a secret is scrubbed. Call it last in the transaction:
+    events take turns from here until the commit.
     """
     kind = Kind(kind)
     with transaction.atomic():
         AuditHead.objects.get_or_create(pk=1)
         head = AuditHead.objects.select_for_update().get(pk=1)
         event = AuditEvent(
-            number=head.count + 1, at=clock.now(), kind=kind.value, actor=_line(actor), subject=_line(subject),
-            facts=_plain(scrub(facts)), previous=head.hash,
+            number=head.count + 1,
+            at=clock.now(),
+            kind=kind.value,
+            actor=_line(actor),
+            subject=_line(subject),
+            facts=_plain(scrub(facts)),
+            previous=head.hash,
         )
         event.hash = seal(event)
         event.save(force_insert=True)
@@ -45,7 +51,7 @@ def record(kind: Kind, actor: str, subject: str, **facts: Any) -> AuditEvent:
 
 @dataclass(frozen=True)
 class ChainReport:
-    """`checked` events were read; `broken_at` is the number of the first that is wrong, `problem` says how."""
+    """`checked` events were read; `broken_at` is the number of the first wrong one, `problem` says how."""
 
     checked: int
     broken_at: int | None = None
@@ -59,12 +65,12 @@ class ChainReport:
 def verify_chain() -> ChainReport:
     """Read the whole trail and recompute it: edits, deletions (also of the newest) and reordering are found.
 
-    Somebody who may write to the database can recompute all hashes from the edit on; compare `AuditHead` with a copy
-    kept elsewhere (backups, exports) against that.
+    Somebody who may write to the database can recompute all hashes from the edit on; compare `AuditHead` with
+    a copy kept elsewhere (backups, exports) against that.
     """
     with transaction.atomic():
-        head = AuditHead.objects.select_for_update().filter(pk=1).first() or AuditHead(count=0, hash="")
-        previous, checked = "", 0
+        head = AuditHead.objects.select_for_update().filter(pk=1).first() or AuditHead()
+        previous, checked = GENESIS, 0
         for event in AuditEvent.objects.order_by("number", "pk").iterator(chunk_size=1000):
             problem = _fault(event, checked + 1, previous)
             if problem:
@@ -84,7 +90,7 @@ def _fault(event: AuditEvent, expected: int, previous: str) -> str:
 
 
 def _line(text: str) -> str:
-    """One line without control characters: a name typed by somebody cannot forge a second line in an export."""
+    """One line without control characters: a typed name cannot forge a second line in an export."""
     return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST_NAME]
 
 

@@ -13,10 +13,12 @@ ORG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
 
 class Instance(models.Model):
-    """One client's deployment of the app. `name` is what its key is bound to; `org_id` is the contract's `clientOrgId`.
+    """One client's deployment of the app. `name` is what its key is bound to; `org_id` is the contract's
+    `clientOrgId`.
 
-    `version` goes up with every edit (optimistic locking); a check does not touch it. `ai_cap_cents` is in minor
-    units of `currency`. `check_ok` is None until the first check; `check_code` is `ok` or an outcome's code.
+    `version` goes up with every edit (optimistic locking); a check does not touch it. `ai_cap_cents` is in
+    minor units of `currency`. `check_ok` is None until the first check; `check_code` is `ok` or an outcome's
+    code.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -71,7 +73,9 @@ class Scope(models.TextChoices):
 
 
 class InstanceKey(models.Model):
-    """One signing key. `sealed` is a `kit.secrets` value bound to `row`; the plain secret is never shown again."""
+    """One signing key. `sealed` is a `kit.secrets` value bound to `row`; the plain secret is never shown
+    again.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="keys")
@@ -87,7 +91,9 @@ class InstanceKey(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.UniqueConstraint(fields=["instance"], condition=Q(retired_at__isnull=True), name="directory_one_key_in_use"),
+            models.UniqueConstraint(
+                fields=["instance"], condition=Q(retired_at__isnull=True), name="directory_one_key_in_use"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,6 +6,28 @@
 """
 
 from provider_federation.portal.shim.calls import Call, Target
-from provider_federation.portal.shim.outcomes import Answered, BadAnswer, Outcome, RefusedThere, TimedOut, Unreachable
+from provider_federation.portal.shim.client import Shim, call_now
+from provider_federation.portal.shim.guard import BaseUrl, parse_base_url
+from provider_federation.portal.shim.outcomes import (
+    Answered,
+    BadAnswer,
+    Outcome,
+    RefusedThere,
+    TimedOut,
+    Unreachable,
+)
 
-__all__ = ["Answered", "BadAnswer", "Call", "Outcome", "RefusedThere", "Target", "TimedOut", "Unreachable"]
+__all__ = [
+    "Answered",
+    "BadAnswer",
+    "BaseUrl",
+    "Call",
+    "Outcome",
+    "RefusedThere",
+    "Shim",
+    "Target",
+    "TimedOut",
+    "Unreachable",
+    "call_now",
+    "parse_base_url",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +13,21 @@ from urllib.parse import quote, urlencode
 if TYPE_CHECKING:
     from provider_federation.protocol import Key
 
+from provider_federation.kit.problem import Problem
+
 READS = frozenset({"GET", "HEAD"})
+_METHODS = READS | {"POST", "PUT", "PATCH", "DELETE"}
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/%-]*(\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]+)?")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One instance as the shim needs it. `name` is the instance name its key is bound to, `org_id` the contract's org.
+    """One instance as the shim needs it. `name` is the instance name its key is bound to, `org_id` the
+    contract's org.
 
     `private_hosts` are the names or addresses outside the public Internet that may be called all the same.
-    `key` None makes anonymous calls. `scope` is what is asked for, at most the key's ceiling.
+    Without a `key` only calls with `signed=False` are possible. `scope` is what is asked for, at most the
+    key's ceiling.
     """
 
     name: str
@@ -33,11 +40,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `path` starts with a slash and is percent-encoded by us; `query` values are encoded, None is left out.
+    """One request. `path` is sent as it is (already percent-encoded; it may carry a query); `query` is
+    encoded by us and added to it, None left out.
 
-    `body` is a JSON value (None: no body). `timeout` is the deadline in seconds for the whole call, retries included;
-    `max_bytes` bounds the decoded answer. A write gets an idempotency key when none is given; it stays the same over
-    every attempt of this `Call` object. `signed=False` sends no signature.
+    `body` is a JSON value (None: no body). `timeout` is the deadline in seconds for the whole call, retries
+    included; `max_bytes` bounds the decoded answer. A write gets an idempotency key when none is given; it
+    stays the same over every attempt of this `Call` object. `signed=False` sends no signature.
     """
 
     method: str
@@ -51,8 +59,10 @@ class Call:
     signed: bool = True
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/"):
-            raise ValueError("a call's path starts with a slash")
+        if self.method not in _METHODS:
+            raise Problem(400, "bad_method", f"A call's method is one of {', '.join(sorted(_METHODS))}.")
+        if not _PATH.fullmatch(self.path):
+            raise Problem(400, "bad_target", "A call's path starts with a slash and is percent-encoded.")
         if self.write and not self.idempotency_key:
             object.__setattr__(self, "idempotency_key", secrets.token_urlsafe(24))
 
@@ -63,8 +73,12 @@ class Call:
     @property
     def target(self) -> str:
         """Path and query exactly as they are signed and sent."""
-        query = urlencode({name: str(value) for name, value in self.query.items() if value is not None}, quote_via=quote)
-        return quote(self.path, safe="/-._~!$&'()*+,;=:@%") + (f"?{query}" if query else "")
+        query = urlencode(
+            {name: str(value) for name, value in self.query.items() if value is not None}, quote_via=quote
+        )
+        if not query:
+            return self.path
+        return self.path + ("&" if "?" in self.path else "?") + query
 
     @property
     def content(self) -> bytes:

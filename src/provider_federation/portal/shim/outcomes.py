@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 class Answered:
     """The instance did it: a 2xx with a JSON object whose `ok` is not false.
 
-    `data` is that object; `elapsed` is in seconds over all attempts; `clock_offset_ms` is the instance's clock minus
-    ours (None when the answer carried no Date); `replayed` is true when it gave the first answer again.
+    `data` is that object; `elapsed` is in seconds over all attempts; `clock_offset_ms` is the instance's
+    clock minus ours (None when the answer carried no Date); `replayed` is true when it gave the first answer
+    again.
     """
 
     status: int
@@ -39,7 +40,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class RefusedThere:
-    """The instance said no: any other status, with the contract's `reason` as `code` where it gave one (else `http_<status>`)."""
+    """The instance said no: any other status, with the contract's `reason` as `code` where it gave one, else
+    `http_<status>`. `retry_after` is what it asked for, in seconds.
+    """
 
     status: int
     code: str
@@ -47,6 +50,7 @@ class RefusedThere:
     elapsed: float = 0.0
     clock_offset_ms: int | None = None
     attempts: int = 1
+    retry_after: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -59,7 +63,9 @@ class RefusedThere:
 
 @dataclass(frozen=True)
 class TimedOut:
-    """No whole answer within the call's deadline. A write may have happened: ask again with the same idempotency key."""
+    """No whole answer within the call's deadline. A write may have happened: ask again with the same
+    idempotency key.
+    """
 
     elapsed: float
     attempts: int = 1
@@ -80,8 +86,9 @@ class TimedOut:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """No connection, or it broke. `reason` is a code: `dns_failed connect_failed tls_failed connection_lost ssrf_blocked
-    base_url_not_allowed cannot_sign`."""
+    """No connection, or it broke. `reason` is a code: `dns_failed connect_failed tls_failed connection_lost
+    ssrf_blocked base_url_not_allowed cannot_sign`.
+    """
 
     reason: str
     detail: str = ""
@@ -99,13 +106,16 @@ class Unreachable:
 
     @property
     def sentence(self) -> str:
-        return _UNREACHABLE.get(self.reason, "The instance cannot be reached.") + (f" ({self.detail})" if self.detail else "")
+        return _UNREACHABLE.get(self.reason, "The instance cannot be reached.") + (
+            f" ({self.detail})" if self.detail else ""
+        )
 
 
 @dataclass(frozen=True)
 class BadAnswer:
-    """An answer that we do not believe. `reason` is a code: `response_too_large encoding_not_allowed redirect_refused
-    not_json not_an_object too_deep bad_http response_identity_mismatch page_cap`."""
+    """An answer that we do not believe. `reason` is a code: `response_too_large encoding_not_allowed
+    redirect_refused not_json not_an_object too_deep bad_http response_identity_mismatch page_cap`.
+    """
 
     reason: str
     detail: str = ""
@@ -124,7 +134,9 @@ class BadAnswer:
 
     @property
     def sentence(self) -> str:
-        return _BAD.get(self.reason, "The instance gave an answer that cannot be used.") + (f" ({self.detail})" if self.detail else "")
+        return _BAD.get(self.reason, "The instance gave an answer that cannot be used.") + (
+            f" ({self.detail})" if self.detail else ""
+        )
 
 
 Outcome: TypeAlias = Answered | RefusedThere | TimedOut | Unreachable | BadAnswer
@@ -146,6 +158,6 @@ _BAD = {
     "not_an_object": "The answer is JSON, but not an object.",
     "too_deep": "The answer's JSON is nested too deeply.",
     "bad_http": "The answer is not valid HTTP.",
-    "response_identity_mismatch": "The answer comes from another instance or organisation than the one called.",
+    "response_identity_mismatch": "The answer comes from another instance or org than the one called.",
     "page_cap": "The instance's list goes on for more pages than it may.",
 }
