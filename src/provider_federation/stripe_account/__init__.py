@@ -1,0 +1,71 @@
+"""One Stripe account, by its key: typed calls, verified webhooks, and the crash-safe way to an invoice.
+
+The only importer of the official SDK (16.1.0, API 2026-10-28.endive). How an invoice is placed:
+docs/money.md.
+"""
+
+from provider_federation.stripe_account.account import API_VERSION, StripeAccount
+from provider_federation.stripe_account.errors import (
+    DuplicateInvoices,
+    StripeFailed,
+    TotalsDiffer,
+    WebhookNotConfigured,
+    WebhookRefused,
+)
+from provider_federation.stripe_account.order import (
+    InvoiceOrder,
+    Journal,
+    OrderCustomer,
+    OrderLine,
+    StepRecord,
+)
+from provider_federation.stripe_account.place import Placement, ensure_customer, place_invoice
+from provider_federation.stripe_account.set_up import ensure_price
+from provider_federation.stripe_account.shapes import (
+    StripeAccountInfo,
+    StripeCustomer,
+    StripeEvent,
+    StripeInvoice,
+    StripeLine,
+    StripePaymentMethod,
+    StripePrice,
+    StripeProduct,
+    StripeSubscription,
+    StripeSubscriptionItem,
+    StripeWebhookEndpoint,
+)
+from provider_federation.stripe_account.steps import KEY_LIFE, Patience
+from provider_federation.stripe_account.webhook import verify_webhook
+
+__all__ = [
+    "API_VERSION",
+    "KEY_LIFE",
+    "DuplicateInvoices",
+    "InvoiceOrder",
+    "Journal",
+    "OrderCustomer",
+    "OrderLine",
+    "Patience",
+    "Placement",
+    "StepRecord",
+    "StripeAccount",
+    "StripeAccountInfo",
+    "StripeCustomer",
+    "StripeEvent",
+    "StripeFailed",
+    "StripeInvoice",
+    "StripeLine",
+    "StripePaymentMethod",
+    "StripePrice",
+    "StripeProduct",
+    "StripeSubscription",
+    "StripeSubscriptionItem",
+    "StripeWebhookEndpoint",
+    "TotalsDiffer",
+    "WebhookNotConfigured",
+    "WebhookRefused",
+    "ensure_customer",
+    "ensure_price",
+    "place_invoice",
+    "verify_webhook",
+]

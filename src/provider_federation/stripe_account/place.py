@@ -1,0 +1,216 @@
+"""From an order to a finalised and sent invoice, once, whatever crashes: customer, invoice, lines, check,
+finalise, send.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from provider_federation.stripe_account.account import LINES_A_CALL, StripeAccount
+from provider_federation.stripe_account.errors import DuplicateInvoices, TotalsDiffer
+from provider_federation.stripe_account.order import (
+    CUSTOMER_JOURNAL,
+    InvoiceOrder,
+    Journal,
+    OrderCustomer,
+    OrderLine,
+)
+from provider_federation.stripe_account.shapes import StripeInvoice, StripeLine
+from provider_federation.stripe_account.steps import Done, Now, Patience, Step, number_of, run_step
+
+
+def place_invoice(
+    account: StripeAccount,
+    order: InvoiceOrder,
+    journal: Journal,
+    *,
+    now: Now,
+    patience: Patience | None = None,
+) -> StripeInvoice:
+    """The order's one invoice in Stripe, finalised and sent; the same one however often and by whomever this
+    is called.
+
+    `now` is the app's clock. Raises StripeFailed: `retryable` means that the job tries again later with the
+    same order; otherwise (`TotalsDiffer`, `DuplicateInvoices`, a refusal) the order is held for a person. The
+    invoice may come back `paid` (below the minimum charge, or paid meanwhile), `void` or `uncollectible`: the
+    caller records what it is.
+    """
+    placement = Placement(account, order, journal, now=now, patience=patience)
+    while placement.advance() is not None:
+        pass
+    return placement.invoice()
+
+
+def ensure_customer(
+    account: StripeAccount,
+    customer: OrderCustomer,
+    journal: Journal,
+    *,
+    now: Now,
+    patience: Patience | None = None,
+) -> str:
+    """The id of the one Stripe customer with metadata `pf_customer` = key, created when there is none."""
+    if customer.stripe_id is not None:
+        return customer.stripe_id
+    return run_step(_customer_step(account, customer), journal, now, patience or Patience()).result_id
+
+
+class Placement:
+    """The same, one step at a time, for a job that wants to be interrupted between them."""
+
+    def __init__(
+        self,
+        account: StripeAccount,
+        order: InvoiceOrder,
+        journal: Journal,
+        *,
+        now: Now,
+        patience: Patience | None = None,
+    ) -> None:
+        self._account = account
+        self._order = order
+        self._journal = journal
+        self._now = now
+        self._patience = patience or Patience()
+        self._done: dict[str, Done] = {}
+
+    def advance(self) -> str | None:
+        """Do the next step that this object has not seen done, and name it; None when all are done."""
+        for step in self._steps():
+            if step.name not in self._done:
+                self._done[step.name] = run_step(step, self._journal, self._now, self._patience)
+                return step.name
+        return None
+
+    def invoice(self) -> StripeInvoice:
+        """The invoice as it is in Stripe now; only once `advance` answered None."""
+        return self._account.retrieve_invoice(self._invoice_id)
+
+    @property
+    def _invoice_id(self) -> str:
+        return self._done["invoice"].result_id
+
+    @property
+    def _customer_id(self) -> str:
+        return self._order.customer.stripe_id or self._done["customer"].result_id
+
+    def _steps(self) -> Iterator[Step]:
+        order, customer = self._order, self._order.customer
+        if customer.stripe_id is None:
+            yield _customer_step(self._account, customer)
+        customer_is_new = "customer" in self._done and self._done["customer"].made
+        yield Step(
+            order.key, "invoice", self._find_invoice, self._make_invoice, look_first=not customer_is_new
+        )
+        for number, chunk in enumerate(_chunks(order.lines)):
+            yield self._lines_step(number, chunk)
+        yield Step(order.key, "finalise", self._find_finalised, self._finalise)
+        # An invoice below the minimum charge is paid as soon as it is final; there is nothing left to send then.
+        yield Step(order.key, "send", self._find_sent, self._send, look_first=True)
+
+    def _find_invoice(self, since: datetime | None) -> str | None:
+        mine = {"pf_key": self._order.key}
+        found = self._account.list_invoices(customer_id=self._customer_id, metadata=mine, since=since)
+        living = [invoice for invoice in found if invoice.status != "void"]
+        if len(living) > 1:
+            ids = ", ".join(invoice.id for invoice in living)
+            raise DuplicateInvoices(f"The order {self._order.key} has several invoices in Stripe: {ids}.")
+        return (living or found)[0].id if found else None
+
+    def _make_invoice(self, idempotency_key: str) -> str:
+        order = self._order
+        created = self._account.create_invoice(
+            customer_id=self._customer_id,
+            currency=order.currency,
+            metadata={**order.metadata, "pf_key": order.key},
+            idempotency_key=idempotency_key,
+            days_until_due=order.days_until_due,
+            description=order.description,
+        )
+        return created.id
+
+    def _lines_step(self, number: int, chunk: Sequence[OrderLine]) -> Step:
+        missing = list(chunk)
+
+        def find(_since: datetime | None) -> str | None:
+            present = {line.metadata.get("pf_line") for line in self._account.list_lines(self._invoice_id)}
+            missing[:] = [line for line in chunk if line.key not in present]
+            is_draft = self._account.retrieve_invoice(self._invoice_id).status == "draft"
+            return None if is_draft and missing else self._invoice_id
+
+        def make(idempotency_key: str) -> str:
+            # Some lines there and others not gives a mismatch under the old key, and so a new key for the rest.
+            lines = [line.parameters() for line in missing]
+            return self._account.add_lines(self._invoice_id, lines, idempotency_key=idempotency_key).id
+
+        return Step(self._order.key, f"lines-{number}", find, make)
+
+    def _find_finalised(self, _since: datetime | None) -> str | None:
+        invoice = self._account.retrieve_invoice(self._invoice_id)
+        if invoice.status == "draft":
+            return None
+        if invoice.status != "void":  # somebody else made it final: only if it is the order
+            check_totals(self._order, invoice, self._account.list_lines(invoice.id))
+        return invoice.id
+
+    def _finalise(self, idempotency_key: str) -> str:
+        begun = self._journal.load(self._order.key).get("invoice")
+        if begun is not None and number_of(begun) > 1:
+            self._find_invoice(None)  # more than one key was used: make sure that they led to one invoice
+        invoice = self._account.retrieve_invoice(self._invoice_id)
+        check_totals(self._order, invoice, self._account.list_lines(self._invoice_id))
+        return self._account.finalize_invoice(self._invoice_id, idempotency_key=idempotency_key).id
+
+    def _find_sent(self, _since: datetime | None) -> str | None:
+        invoice = self._account.retrieve_invoice(self._invoice_id)
+        return None if invoice.status == "open" else invoice.id
+
+    def _send(self, idempotency_key: str) -> str:
+        return self._account.send_invoice(self._invoice_id, idempotency_key=idempotency_key).id
+
+
+def check_totals(order: InvoiceOrder, invoice: StripeInvoice, lines: Sequence[StripeLine]) -> None:
+    """TotalsDiffer unless the invoice is the order: same currency and total, each line once with its amount,
+    and no other.
+    """
+    if invoice.currency != order.currency.upper():
+        raise TotalsDiffer(
+            f"The invoice {invoice.id} is in {invoice.currency}, the order in {order.currency.upper()}."
+        )
+    ordered = Counter((line.key, line.amount) for line in order.lines)
+    drafted = Counter((line.metadata.get("pf_line") or line.id, line.amount) for line in lines)
+    if ordered != drafted:
+        missing, extra = sum((ordered - drafted).values()), sum((drafted - ordered).values())
+        raise TotalsDiffer(
+            f"The invoice {invoice.id} misses {missing} lines of the order and has {extra} others."
+        )
+    if invoice.total != order.total:
+        raise TotalsDiffer(
+            f"The invoice {invoice.id} totals {invoice.total}, the order {order.total} (tax, a discount?)."
+        )
+
+
+def _chunks(lines: Sequence[OrderLine]) -> Iterator[Sequence[OrderLine]]:
+    for start in range(0, len(lines), LINES_A_CALL):
+        yield lines[start : start + LINES_A_CALL]
+
+
+def _customer_step(account: StripeAccount, customer: OrderCustomer) -> Step:
+    mine = {"pf_customer": customer.key}
+
+    def find(since: datetime | None) -> str | None:
+        found = account.list_customers(metadata=mine, email=customer.email) if customer.email else []
+        if not found and since is not None:
+            found = account.list_customers(metadata=mine, since=since)
+        return found[-1].id if found else None  # the oldest: the one that earlier invoices hang on
+
+    def make(idempotency_key: str) -> str:
+        metadata = {**customer.metadata, **mine}
+        created = account.create_customer(
+            name=customer.name, email=customer.email, metadata=metadata, idempotency_key=idempotency_key
+        )
+        return created.id
+
+    return Step(CUSTOMER_JOURNAL + customer.key, "customer", find, make, look_first=True)

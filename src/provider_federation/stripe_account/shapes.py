@@ -1,0 +1,367 @@
+"""What we read of Stripe's objects, as frozen values. Amounts in minor units, currencies in capitals, times
+aware UTC.
+
+Each class reads a plain mapping (an answer of the API, or the object inside a webhook event). A required
+field that is missing is a StripeFailed `bad_answer`, never a KeyError in the middle of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from provider_federation.stripe_account.errors import StripeFailed
+
+Values = Mapping[str, Any]
+
+
+def _instant(seconds: Any) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _maybe_instant(seconds: Any) -> datetime | None:
+    return None if seconds is None else _instant(seconds)
+
+
+def _id(value: Any) -> str | None:
+    """An expandable field is an id or the object itself."""
+    return value.get("id") if isinstance(value, Mapping) else value
+
+
+def _metadata(values: Values) -> Mapping[str, str]:
+    return dict(values.get("metadata") or {})
+
+
+class _Shape:
+    @classmethod
+    def read(cls, values: Values) -> Self:
+        """The value inside Stripe's answer; StripeFailed `bad_answer` when it is not one."""
+        try:
+            return cls._read(values)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+            message = f"Stripe's answer is not a {cls.__name__}: {type(error).__name__} {error}"
+            raise StripeFailed("bad_answer", message, outcome_unknown=True) from error
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        raise TypeError(f"{cls.__name__} cannot be read from {type(values).__name__}")
+
+
+@dataclass(frozen=True)
+class StripeLine(_Shape):
+    """A line of an invoice."""
+
+    id: str
+    amount: int
+    currency: str
+    description: str | None
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(
+            id=values["id"],
+            amount=int(values["amount"]),
+            currency=values["currency"].upper(),
+            description=values.get("description"),
+            metadata=_metadata(values),
+        )
+
+
+@dataclass(frozen=True)
+class StripeInvoice(_Shape):
+    """An invoice. `lines` are those in the answer (the first few); `has_more_lines` says that there are
+    others.
+
+    `paid_out_of_band`: marked as paid although (part of) the money never came through Stripe: `paid` is not
+    cash.
+    """
+
+    id: str
+    number: str | None
+    status: str
+    currency: str
+    amount_due: int
+    amount_paid: int
+    amount_remaining: int
+    subtotal: int
+    total: int
+    hosted_invoice_url: str | None
+    invoice_pdf: str | None
+    customer_id: str | None
+    subscription_id: str | None
+    metadata: Mapping[str, str]
+    paid_out_of_band: bool
+    created: datetime
+    due_date: datetime | None = None
+    finalized_at: datetime | None = None
+    paid_at: datetime | None = None
+    voided_at: datetime | None = None
+    marked_uncollectible_at: datetime | None = None
+    billing_reason: str | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    lines: tuple[StripeLine, ...] = ()
+    has_more_lines: bool = False
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        lines = values.get("lines") or {}
+        moments = values.get("status_transitions") or {}
+        return cls(
+            id=values["id"],
+            number=values.get("number"),
+            status=values["status"],
+            currency=values["currency"].upper(),
+            amount_due=int(values["amount_due"]),
+            amount_paid=int(values["amount_paid"]),
+            amount_remaining=int(values["amount_remaining"]),
+            subtotal=int(values["subtotal"]),
+            total=int(values["total"]),
+            hosted_invoice_url=values.get("hosted_invoice_url"),
+            invoice_pdf=values.get("invoice_pdf"),
+            customer_id=_id(values.get("customer")),
+            subscription_id=_subscription_of(values),
+            metadata=_metadata(values),
+            paid_out_of_band=bool(values.get("paid_out_of_band"))
+            or bool(values.get("amount_paid_off_stripe")),
+            created=_instant(values["created"]),
+            due_date=_maybe_instant(values.get("due_date")),
+            finalized_at=_maybe_instant(moments.get("finalized_at")),
+            paid_at=_maybe_instant(moments.get("paid_at")),
+            voided_at=_maybe_instant(moments.get("voided_at")),
+            marked_uncollectible_at=_maybe_instant(moments.get("marked_uncollectible_at")),
+            billing_reason=values.get("billing_reason"),
+            period_start=_maybe_instant(values.get("period_start")),
+            period_end=_maybe_instant(values.get("period_end")),
+            lines=tuple(StripeLine.read(line) for line in lines.get("data") or ()),
+            has_more_lines=bool(lines.get("has_more")),
+        )
+
+
+def _subscription_of(invoice: Values) -> str | None:
+    """Since API 2025-03-31 the subscription stands under `parent`."""
+    parent = invoice.get("parent") or {}
+    return _id((parent.get("subscription_details") or {}).get("subscription"))
+
+
+@dataclass(frozen=True)
+class StripeCustomer(_Shape):
+    """A customer of the account. `balance` below 0 is credit that the next invoice uses up."""
+
+    id: str
+    name: str | None
+    email: str | None
+    metadata: Mapping[str, str]
+    created: datetime
+    balance: int = 0
+    default_payment_method: str | None = None
+    deleted: bool = False
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        settings = values.get("invoice_settings") or {}
+        return cls(
+            id=values["id"],
+            name=values.get("name"),
+            email=values.get("email"),
+            metadata=_metadata(values),
+            created=_instant(values.get("created") or 0),
+            balance=int(values.get("balance") or 0),
+            default_payment_method=_id(settings.get("default_payment_method")),
+            deleted=bool(values.get("deleted")),
+        )
+
+
+@dataclass(frozen=True)
+class StripePrice(_Shape):
+    """A price of a product; `interval` None for a one-time price."""
+
+    id: str
+    product_id: str | None
+    currency: str
+    unit_amount: int | None
+    interval: str | None
+    lookup_key: str | None
+    active: bool
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(
+            id=values["id"],
+            product_id=_id(values.get("product")),
+            currency=values["currency"].upper(),
+            unit_amount=values.get("unit_amount"),
+            interval=(values.get("recurring") or {}).get("interval"),
+            lookup_key=values.get("lookup_key"),
+            active=bool(values.get("active")),
+            metadata=_metadata(values),
+        )
+
+
+@dataclass(frozen=True)
+class StripeSubscriptionItem(_Shape):
+    """One price of a subscription; its period stands here and not on the subscription."""
+
+    id: str
+    price: StripePrice
+    quantity: int
+    period_start: datetime
+    period_end: datetime
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(
+            id=values["id"],
+            price=StripePrice.read(values["price"]),
+            quantity=int(values.get("quantity") or 1),
+            period_start=_instant(values["current_period_start"]),
+            period_end=_instant(values["current_period_end"]),
+        )
+
+
+@dataclass(frozen=True)
+class StripeSubscription(_Shape):
+    """A subscription; `status` is Stripe's (`incomplete active past_due canceled` ...)."""
+
+    id: str
+    status: str
+    customer_id: str
+    items: tuple[StripeSubscriptionItem, ...]
+    cancel_at_period_end: bool
+    latest_invoice_id: str | None
+    metadata: Mapping[str, str]
+    created: datetime
+    currency: str
+    start_date: datetime
+    cancel_at: datetime | None = None
+    canceled_at: datetime | None = None
+    ended_at: datetime | None = None
+    trial_end: datetime | None = None
+    default_payment_method: str | None = None
+    collection_method: str = "charge_automatically"
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(
+            id=values["id"],
+            status=values["status"],
+            customer_id=_required_id(values["customer"]),
+            items=tuple(StripeSubscriptionItem.read(item) for item in values["items"]["data"]),
+            cancel_at_period_end=bool(values.get("cancel_at_period_end")),
+            latest_invoice_id=_id(values.get("latest_invoice")),
+            metadata=_metadata(values),
+            created=_instant(values["created"]),
+            currency=values["currency"].upper(),
+            start_date=_instant(values["start_date"]),
+            cancel_at=_maybe_instant(values.get("cancel_at")),
+            canceled_at=_maybe_instant(values.get("canceled_at")),
+            ended_at=_maybe_instant(values.get("ended_at")),
+            trial_end=_maybe_instant(values.get("trial_end")),
+            default_payment_method=_id(values.get("default_payment_method")),
+            collection_method=values.get("collection_method") or "charge_automatically",
+        )
+
+
+def _required_id(value: Any) -> str:
+    found = _id(value)
+    if not isinstance(found, str):
+        raise TypeError("an id is missing")
+    return found
+
+
+@dataclass(frozen=True)
+class StripeEvent(_Shape):
+    """An event. `data_object` is the object as it was then: fetch it afresh before acting on it (money rule
+    13).
+    """
+
+    id: str
+    type: str
+    created: datetime
+    livemode: bool
+    account: str | None
+    api_version: str | None
+    object_id: str | None
+    object_type: str | None
+    data_object: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        inner = values["data"]["object"]
+        return cls(
+            id=_required_id(values["id"]),
+            type=str(values["type"]),
+            created=_instant(values["created"]),
+            livemode=bool(values["livemode"]),
+            account=values.get("account"),
+            api_version=values.get("api_version"),
+            object_id=inner.get("id"),
+            object_type=inner.get("object"),
+            data_object=dict(inner),
+        )
+
+
+@dataclass(frozen=True)
+class StripeProduct(_Shape):
+    id: str
+    name: str
+    active: bool
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(values["id"], values["name"], bool(values.get("active")), _metadata(values))
+
+
+@dataclass(frozen=True)
+class StripePaymentMethod(_Shape):
+    id: str
+    type: str
+    customer_id: str | None
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(values["id"], values["type"], _id(values.get("customer")))
+
+
+@dataclass(frozen=True)
+class StripeWebhookEndpoint(_Shape):
+    """`secret` is there in the answer to its creation and never again."""
+
+    id: str
+    url: str
+    status: str
+    enabled_events: tuple[str, ...]
+    secret: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        return cls(
+            values["id"],
+            values["url"],
+            values["status"],
+            tuple(values["enabled_events"]),
+            values.get("secret"),
+        )
+
+
+@dataclass(frozen=True)
+class StripeAccountInfo(_Shape):
+    """Whose account the key opens."""
+
+    id: str
+    country: str | None
+    default_currency: str | None
+    name: str | None
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        profile = values.get("business_profile") or {}
+        currency = values.get("default_currency")
+        return cls(
+            values["id"], values.get("country"), currency.upper() if currency else None, profile.get("name")
+        )

@@ -1,0 +1,59 @@
+"""The HTTP client under the official SDK: the SDK's own, with a deadline over the whole call.
+
+The SDK's timeout counts between two bytes, so that a server that trickles holds a worker for ever; here the
+caller gets its answer or an `APIConnectionError` after `deadline` seconds whatever name resolution, the proxy
+or the server do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+import stripe
+
+_CONNECT_SECONDS = 5.0
+
+
+class DeadlineClient(stripe.RequestsClient):
+    """One call, one helper thread, one deadline. Connections are kept and shared by all threads of the
+    process.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        super().__init__(timeout=(min(_CONNECT_SECONDS, deadline), deadline), session=requests.Session())
+
+    # The base class says str and one argument more; its own subclasses differ from it just like this.
+    def request(  # type: ignore[override]
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        outcome = _Outcome()
+        # A daemon, so that a call that nobody waits for any more cannot keep the process alive.
+        thread = threading.Thread(
+            target=outcome.run, args=(super().request, method, url, headers, post_data), daemon=True
+        )
+        thread.start()
+        thread.join(self._deadline)
+        return outcome.result(self._deadline)
+
+
+class _Outcome:
+    def __init__(self) -> None:
+        self._answer: tuple[bytes, int, Mapping[str, str]] | None = None
+        self._error: Exception | None = None
+
+    def run(self, call: Any, *arguments: Any) -> None:
+        try:
+            self._answer = call(*arguments)
+        except Exception as error:  # noqa: BLE001  raised again in the thread that asked
+            self._error = error
+
+    def result(self, deadline: float) -> tuple[bytes, int, Mapping[str, str]]:
+        if self._answer is not None:
+            return self._answer
+        late = f"Stripe did not answer within {deadline:g} seconds."
+        # The SDK leaves its exceptions untyped.
+        raise self._error or stripe.APIConnectionError(late)  # type: ignore[no-untyped-call]
