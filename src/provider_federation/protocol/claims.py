@@ -35,7 +35,7 @@ def check_key_window(key: Key, now: float) -> None:
 
 
 def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
-    """Refused when more than `skew` seconds lie between the two. Both edges are inside, not-a-number is not."""
+    """Refused when more than `skew` seconds lie between. Both edges are inside, not-a-number is not."""
     try:
         inside = abs(now - signed_at) <= skew
     except OverflowError:

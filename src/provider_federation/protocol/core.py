@@ -26,9 +26,9 @@ def sign(
 ) -> list[tuple[str, str]]:
     """The headers to add to `request`, by the scheme that `key.algorithm` belongs to.
 
-    `now` is seconds since 1970 UTC. `instance` and `nonce` belong to the modern scheme; the legacy one does not
-    send them. Whether the request is one that a verifier takes is the verifier's to say. Raises CannotSign, a
-    ValueError.
+    `now` is seconds since 1970 UTC. `instance` and `nonce` belong to the modern scheme; the legacy one has
+    no place for them. Whether the request is one that a verifier takes is the verifier's to say. Raises
+    CannotSign, a ValueError.
     """
     for value in (scope, instance, org, nonce):
         if value is not None and not (value.isascii() and value.isprintable()):
@@ -49,7 +49,7 @@ def verify(
 
 
 def check_head(request: Request, keyring: Keyring, policy: Policy, now: float) -> Claim:
-    """Everything up to the signature; leaves no trace. An adapter asks this before it reads the body (body=b"")."""
+    """Everything up to the signature, leaving no trace. Adapters ask this, with body=b"", before reading."""
     try:
         headers = read_headers(request, policy)
         check_shape(request, headers, policy)

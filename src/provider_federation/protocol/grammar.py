@@ -13,16 +13,18 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
 MAX_TARGET = 8_192
 
-FEDERATION_HEADERS = frozenset({
-    "x-provider-keyid",
-    "x-provider-timestamp",
-    "x-provider-signature",
-    "x-provider-scope",
-    "x-provider-org",
-    "x-provider-instance",
-    "signature",
-    "signature-input",
-})
+FEDERATION_HEADERS = frozenset(
+    {
+        "x-provider-keyid",
+        "x-provider-timestamp",
+        "x-provider-signature",
+        "x-provider-scope",
+        "x-provider-org",
+        "x-provider-instance",
+        "signature",
+        "signature-input",
+    }
+)
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 _CONTENT = frozenset({"content-digest", "content-type", "content-encoding", "idempotency-key"})
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
@@ -39,18 +41,20 @@ _TARGET = re.compile(
 _ODD_SEGMENT = re.compile(r"//|/\.\.?(?:/|\Z)|[;\\]")
 # Escapes in a path that some server would read as structure, or that hide what needs no hiding:
 # / \ ; and the unreserved characters (RFC 3986, section 2.3).
-_ODD_ESCAPE = re.compile(r"%(?:2[D-F]|3[0-9B]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])", re.ASCII | re.IGNORECASE)
+_ODD_ESCAPE = re.compile(
+    r"%(?:2[D-F]|3[0-9B]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])", re.ASCII | re.IGNORECASE
+)
 # Control characters, and a percent sign: what is decoded twice somewhere must not mean something else there.
 _BAD_ESCAPE = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff]|25)", re.ASCII)
 
 
 def carries_federation(names: Iterable[str]) -> bool:
-    """Whether one of these header names makes it a federation request, which never falls through to cookies."""
+    """Whether one of these header names makes it a federation request, never falling through to cookies."""
     return any(name.lower() in FEDERATION_HEADERS for name in names)
 
 
 def read_headers(request: Request, policy: Policy) -> dict[str, str]:
-    """The headers that matter, by lower-case name. Refused when doubled, too long, or with unclear framing."""
+    """The headers that matter, by lower-case name. Refused when doubled, too long, or of unclear framing."""
     if len(request.headers) > policy.max_headers:
         raise Refused("headers_too_large")
     found: dict[str, str] = {}

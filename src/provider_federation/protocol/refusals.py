@@ -11,7 +11,7 @@ _CODES = {
     "ambiguous_auth": (400, "Send exactly one signature, by one scheme."),
     "malformed_signature_input": (400, "Signature-Input cannot be read."),
     "malformed_digest": (400, "Content-Digest cannot be read."),
-    "non_canonical_target": (400, "The path has dot or empty segments, ';', a backslash or needless escapes."),
+    "non_canonical_target": (400, "The path has dot segments, empty segments, ';', '\\' or odd escapes."),
     "bad_target": (400, "The request target must be an absolute path, with a query if there is one."),
     "bad_method": (400, "The method must be one of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT."),
     "bad_scope": (400, "The scope must be read or provider."),

@@ -22,8 +22,8 @@ class Request:
     """One request as it was, or will be, on the wire.
 
     `target` is path and query exactly as sent; `authority` host[:port]; `headers` every header in order,
-    duplicates included, values decoded as latin-1; `body` the raw bytes. `peer` is the address of the socket's
-    other end, when the server knows it (`h31` needs it).
+    duplicates included, values decoded as latin-1; `body` the raw bytes. `peer` is the address of the
+    socket's other end, when the server knows it (`h31` needs it).
     """
 
     method: str
@@ -99,9 +99,9 @@ class Policy:
     """What a verifier accepts.
 
     `instance` and `org` are who it is; `authorities` the hosts it answers to (the legacy scheme cannot tell);
-    `accept` the algorithms; `skew` seconds to either side of its clock, both edges included. `development` allows
-    h31 from this machine. From `legacy_until` (seconds since 1970 UTC) on, h31 and sha256 are refused. Sizes are
-    bytes, but `max_headers` counts.
+    `accept` the algorithms; `skew` seconds to either side of its clock, both edges included. `development`
+    allows h31 from this machine. From `legacy_until` (seconds since 1970 UTC) on, h31 and sha256 are refused.
+    Sizes are bytes, but `max_headers` counts.
     """
 
     instance: str | None = None
@@ -123,7 +123,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who sent the request: proven, within the key's ceiling. `instance` is the audience, if there was one."""
+    """Who sent the request: proven, within the key's ceiling. `instance` is the audience, if known."""
 
     key_id: str
     scope: str
