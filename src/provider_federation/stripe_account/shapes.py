@@ -58,15 +58,20 @@ class StripeLine(_Shape):
     currency: str
     description: str | None
     metadata: Mapping[str, str]
+    period_start: datetime | None = None
+    period_end: datetime | None = None
 
     @classmethod
     def _read(cls, values: Values) -> Self:
+        period = values.get("period") or {}
         return cls(
             id=values["id"],
             amount=int(values["amount"]),
             currency=values["currency"].upper(),
             description=values.get("description"),
             metadata=_metadata(values),
+            period_start=_maybe_instant(period.get("start")),
+            period_end=_maybe_instant(period.get("end")),
         )
 
 
@@ -76,7 +81,8 @@ class StripeInvoice(_Shape):
     others.
 
     `paid_out_of_band`: marked as paid although (part of) the money never came through Stripe: `paid` is not
-    cash.
+    cash. Of `amount_paid`, `amount_off_stripe` did not come through Stripe; credit notes before payment are
+    `credited_unpaid`, after it `credited_paid`.
     """
 
     id: str
@@ -105,6 +111,9 @@ class StripeInvoice(_Shape):
     period_end: datetime | None = None
     lines: tuple[StripeLine, ...] = ()
     has_more_lines: bool = False
+    amount_off_stripe: int = 0
+    credited_unpaid: int = 0
+    credited_paid: int = 0
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -138,6 +147,9 @@ class StripeInvoice(_Shape):
             period_end=_maybe_instant(values.get("period_end")),
             lines=tuple(StripeLine.read(line) for line in lines.get("data") or ()),
             has_more_lines=bool(lines.get("has_more")),
+            amount_off_stripe=int(values.get("amount_paid_off_stripe") or 0),
+            credited_unpaid=int(values.get("pre_payment_credit_notes_amount") or 0),
+            credited_paid=int(values.get("post_payment_credit_notes_amount") or 0),
         )
 
 
