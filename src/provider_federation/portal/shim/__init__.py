@@ -7,7 +7,7 @@
 
 from provider_federation.portal.shim.calls import Call, Target
 from provider_federation.portal.shim.client import Shim, call_now
-from provider_federation.portal.shim.guard import BaseUrl, parse_base_url
+from provider_federation.portal.shim.guard import BaseUrl, check_base_url, parse_base_url
 from provider_federation.portal.shim.outcomes import (
     Answered,
     BadAnswer,
@@ -29,5 +29,6 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "call_now",
+    "check_base_url",
     "parse_base_url",
 ]

@@ -26,8 +26,8 @@ class Target:
     contract's org.
 
     `private_hosts` are the names or addresses outside the public Internet that may be called all the same.
-    Without a `key` only calls with `signed=False` are possible. `scope` is what is asked for, at most the
-    key's ceiling.
+    `key_problem` says why there is no `key`; without one only calls with `signed=False` are possible. `scope`
+    is what is asked for, at most the key's ceiling.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Target:
     key: Key | None = field(repr=False)
     scope: str = "provider"
     private_hosts: tuple[str, ...] = ()
+    key_problem: str = "this instance has no key"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LONGEST_URL = 300
+_LOOK_SECONDS = 5.0
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[^\[\]/]*\]|[^\[\]/:]+)(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9_~-]+)*)/?",
     re.IGNORECASE,
@@ -37,16 +38,14 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 
 # Services that speak something else than HTTP (browsers keep a similar list).
-_BAD_PORTS = frozenset(
-    # fmt: off
-    {
-        1433, 1521, 1719, 1720, 1723, 2049, 2375, 2376, 2379, 2380, 3306, 3389, 3659, 4045, 4190, 4369,
-        5060, 5061, 5432, 5672, 5900, 5984, 5985, 5986, 6000, 6379, 6380, 6443, 6566, 6665, 6666, 6667,
-        6668, 6669, 6679, 6697, 7001, 9042, 9092, 9200, 9300, 10080, 10250, 10255, 11211, 15672, 25565,
-        26257, 26379, 27017, 27018, 27019, 28017,
-    },
-    # fmt: on
-)
+# fmt: off
+_BAD_PORTS = frozenset({
+    1433, 1521, 1719, 1720, 1723, 2049, 2375, 2376, 2379, 2380, 3306, 3389, 3659, 4045, 4190, 4369,
+    5060, 5061, 5432, 5672, 5900, 5984, 5985, 5986, 6000, 6379, 6380, 6443, 6566, 6665, 6666, 6667,
+    6668, 6669, 6679, 6697, 7001, 9042, 9092, 9200, 9300, 10080, 10250, 10255, 11211, 15672, 25565,
+    26257, 26379, 27017, 27018, 27019, 28017,
+})
+# fmt: on
 
 
 def _networks(text: str) -> tuple[_Network, ...]:
@@ -167,6 +166,28 @@ async def resolve(base: BaseUrl, private_hosts: tuple[str, ...]) -> list[Address
     for address in addresses:
         check_address(address, base, private_hosts)
     return addresses
+
+
+def check_base_url(text: str, private_hosts: tuple[str, ...] = ()) -> BaseUrl:
+    """`parse_base_url`, and what the name resolves to now; for synchronous code that is about to store the
+    URL.
+
+    A name that cannot be resolved at the moment is let through: it is checked again at every connection.
+    """
+    base = parse_base_url(text, private_hosts)
+
+    async def look() -> None:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            await resolve(base, private_hosts)
+
+    try:
+        asyncio.run(look())
+    except TimeoutError:
+        return base
+    except Problem as problem:
+        if problem.code != "dns_failed":
+            raise
+    return base
 
 
 def _look_up(host: str, port: int) -> list[Address]:

@@ -47,7 +47,7 @@ def wire_headers(base: BaseUrl, target: Target, call: Call) -> list[tuple[str, s
 def _key_in_force(target: Target, now: float) -> Key:
     key = target.key
     if key is None:
-        raise CannotSign("this instance has no key")
+        raise CannotSign(target.key_problem)
     if now < (key.not_before or -math.inf) or now >= (key.not_after or math.inf):
         raise CannotSign(f"key {key.id} is outside its window")
     return key

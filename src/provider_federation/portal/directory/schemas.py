@@ -1,0 +1,149 @@
+"""The directory on the wire. No schema has a place for a secret on the way out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from provider_federation.kit.web.api import Strict
+from provider_federation.portal.directory.keys import NewKey
+from provider_federation.portal.directory.models import Instance, InstanceKey
+from provider_federation.portal.directory.queries import InstancePage, current_key
+
+
+def _line(text: str) -> str:
+    if any(not character.isprintable() for character in text):
+        raise ValueError("one line without control characters")
+    return text
+
+
+def _lines(text: str) -> str:
+    _line(text.replace("\n", "").replace("\r", "").replace("\t", ""))
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Lines = Annotated[str, AfterValidator(_lines)]
+Cents = Annotated[int, Field(strict=True, ge=0, le=100_000_000)]
+Version = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647)]
+
+
+class _Camel(Strict):
+    """Strict, camelCase on the wire and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, alias_generator=to_camel)
+
+
+class KeyIn(_Camel):
+    """A signing key. `secret` is taken once and never given out again."""
+
+    id: Annotated[Line, Field(min_length=1, max_length=128)]
+    algorithm: Literal["h31", "sha256"] = "sha256"
+    secret: Annotated[str, Field(min_length=1, max_length=512)]
+    scope: Literal["read", "provider"] = "provider"
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+
+    def value(self) -> NewKey:
+        """As the services take it."""
+        return NewKey(self.id, self.secret, self.algorithm, self.scope, self.not_before, self.not_after)
+
+
+class _Fields(_Camel):
+    title: Annotated[Line, Field(max_length=200)] = ""
+    environment: Annotated[Line, Field(min_length=1, max_length=40)] = "production"
+    notes: Annotated[Lines, Field(max_length=4000)] = ""
+    currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "usd"
+    ai_cap_cents: Cents = 5000
+    billing_email: Annotated[Line, Field(max_length=254)] = ""
+
+
+class InstanceIn(_Fields):
+    """A new instance with its key."""
+
+    name: Annotated[Line, Field(min_length=1, max_length=63)]
+    client_org_id: Annotated[Line, Field(min_length=1, max_length=128)]
+    base_url: Annotated[str, Field(min_length=1, max_length=300)]
+    key: KeyIn
+
+
+class InstanceEdit(_Fields):
+    """What to change; what is left out stays. `version` is the one that was read."""
+
+    version: Version
+    base_url: Annotated[str, Field(max_length=300)] = ""
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent, without the version."""
+        return self.model_dump(exclude_unset=True, exclude={"version"})
+
+
+class VersionIn(_Camel):
+    """For an action on the row as it was read."""
+
+    version: Version
+
+
+class KeyReplacement(VersionIn):
+    """The new key of an instance."""
+
+    key: KeyIn
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat() if value else None
+
+
+def key_out(row: InstanceKey | None) -> dict[str, Any] | None:
+    """What may be shown of a key."""
+    if row is None:
+        return None
+    return {
+        "id": row.key_id,
+        "algorithm": row.algorithm,
+        "scope": row.scope,
+        "notBefore": _time(row.not_before),
+        "notAfter": _time(row.not_after),
+        "createdAt": _time(row.created_at),
+    }
+
+
+def instance_out(row: Instance) -> dict[str, Any]:
+    """One instance; `check` is null until the first one. `clientOrgId` is the contract's name for the org id."""
+    check = {
+        "at": _time(row.checked_at),
+        "ok": row.check_ok,
+        "code": row.check_code,
+        "message": row.check_message,
+        "clockOffsetMs": row.clock_offset_ms,
+        "mode": row.remote_mode,
+        "version": row.remote_version,
+        "capabilities": row.remote_capabilities,
+    }
+    return {
+        "id": str(row.pk),
+        "name": row.name,
+        "title": row.title,
+        "baseUrl": row.base_url,
+        "clientOrgId": row.org_id,
+        "environment": row.environment,
+        "notes": row.notes,
+        "enabled": row.enabled,
+        "currency": row.currency,
+        "aiCapCents": row.ai_cap_cents,
+        "billingEmail": row.billing_email,
+        "version": row.version,
+        "key": key_out(current_key(row)),
+        "check": check if row.checked_at else None,
+        "createdAt": _time(row.created_at),
+        "updatedAt": _time(row.updated_at),
+    }
+
+
+def page_out(page: InstancePage) -> dict[str, Any]:
+    """A page of instances; `total` counts all rows behind the filters."""
+    items = [instance_out(row) for row in page.items]
+    return {"ok": True, "items": items, "total": page.total, "nextCursor": page.next_cursor}
