@@ -59,7 +59,7 @@ def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, floa
         "PYTHONWARNINGS": "error",
         **more,
     }
-    command = [sys.executable, "-m", "pytest", *([] if extra else ["-q"]), *([f"--ds={settings}"] if settings else ["-p", "no:django"])]
+    command = [sys.executable, "-m", "pytest", *([] if extra else ["-q"]), *([f"--ds={settings}"] if settings else [])]
     if not any(argument.startswith("-n") for argument in extra):
         command += ["-n", "2", "--dist", "loadgroup" if name == "scenarios" else "load"]
     started = time.monotonic()
