@@ -13,12 +13,14 @@ from ninja import NinjaAPI
 from provider_federation import __version__
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
+from provider_federation.portal.directory.api import router as directory
 
 View = Callable[..., HttpResponseBase]
 
 
 def _for_admins(view: View) -> View:
-    """The OpenAPI document is open in development and to signed-in admins; to anybody else it does not exist."""
+    """The OpenAPI document is open in development and to signed-in admins; to anybody else it does not
+    exist."""
 
     @wraps(view, assigned=())
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -33,10 +35,15 @@ def _for_admins(view: View) -> View:
 def make_api() -> NinjaAPI:
     """Collect the features' routers; paths in a router start below /api/."""
     api = NinjaAPI(
-        title="Provider Portal", version=__version__, urls_namespace="portal-api",
-        docs_url=None, openapi_url="/openapi.json", docs_decorator=_for_admins,
+        title="Provider Portal",
+        version=__version__,
+        urls_namespace="portal-api",
+        docs_url=None,
+        openapi_url="/openapi.json",
+        docs_decorator=_for_admins,
     )
     install_handlers(api)
+    api.add_router("/provider/instances", directory)
     return api
 
 

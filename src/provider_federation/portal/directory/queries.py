@@ -65,7 +65,8 @@ def list_instances(
     rows = _filtered(search, enabled, state, mode)
     total = rows.count()
     size = max(1, min(limit, _MOST))
-    found = list(_after(rows, sort, cursor)[: size + 1])
+    keys = Prefetch("keys", InstanceKey.objects.filter(retired_at__isnull=True))
+    found = list(_after(rows, sort, cursor).prefetch_related(keys)[: size + 1])
     items = found[:size]
     return InstancePage(items, _cursor(items[-1], sort) if len(found) > size else None, total)
 
