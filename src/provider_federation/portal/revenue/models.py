@@ -12,7 +12,7 @@ from provider_federation.portal.subscriptions.figures import StripeFigures
 
 
 class UsageStatus(models.TextChoices):
-    """`planned` is frozen and queued, `placing` on its way to Stripe, `held` waits for a person; the rest is Stripe's."""
+    """`planned` is frozen and queued, `placing` on its way, `held` waits for a person; the rest is Stripe."""
 
     PLANNED = "planned", "planned"
     PLACING = "placing", "being placed"
@@ -34,8 +34,8 @@ class Kind(models.TextChoices):
 class UsageInvoice(StripeFigures):
     """The provider's invoice to one client for one billing month: leads and AI usage, never the subscription.
 
-    `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are frozen
-    when the row is made; `total_cents` is their sum. One per client, period and kind, a void one aside.
+    `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are
+    frozen when the row is made; `total_cents` is their sum. One per client, period and kind, void aside.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -164,7 +164,7 @@ class StripeEvent(models.Model):
 
 
 class Alert(models.Model):
-    """Something about the provider's money that a person must look at. One row per kind and subject while unresolved."""
+    """Something about the provider's money that a person must see: one row a subject while unresolved."""
 
     kind = models.CharField(max_length=64)
     subject = models.CharField(max_length=200)

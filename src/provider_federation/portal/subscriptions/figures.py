@@ -19,8 +19,10 @@ class InvoiceStatus(models.TextChoices):
 class StripeFigures(models.Model):
     """Amounts of one invoice as Stripe last told us, in minor units of `currency`.
 
-    `total` is what was billed; `paid` counts everything Stripe calls paid, of which `off_stripe` never passed
-    through the account; `total - due` went over the customer's balance (a total below the minimum charge, a credit).
+    `total` was billed; `total - credited_unpaid - due` went over the customer's balance (a total below the
+    minimum charge, a credit from before); `due` is `paid + remaining`; of what Stripe calls paid,
+    `off_stripe` never passed through the account. `credited_paid` was given back, or to the balance, after
+    payment.
     `version` goes up with every write: whoever fetched before the last write fetches again.
     """
 
@@ -32,7 +34,8 @@ class StripeFigures(models.Model):
     paid_cents = models.BigIntegerField(default=0)
     off_stripe_cents = models.BigIntegerField(default=0)
     remaining_cents = models.BigIntegerField(default=0)
-    credited_cents = models.BigIntegerField(default=0)
+    credited_unpaid_cents = models.BigIntegerField(default=0)
+    credited_paid_cents = models.BigIntegerField(default=0)
     hosted_invoice_url = models.CharField(max_length=1000, blank=True, default="")
     invoice_pdf = models.CharField(max_length=1000, blank=True, default="")
     finalized_at = models.DateTimeField(null=True, blank=True)

@@ -45,20 +45,20 @@ class BillingCustomer(models.Model):
 
     instance = models.OneToOneField(Instance, on_delete=models.PROTECT, related_name="billing_customer")
     stripe_customer_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
-    idempotency_key = models.CharField(max_length=128, unique=True)
     name = models.CharField(max_length=200, blank=True, default="")
     email = models.EmailField(blank=True, default="")
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return self.stripe_customer_id or f"(being made) {self.idempotency_key}"
+        return self.stripe_customer_id or "(being made)"
 
 
 class Subscription(models.Model):
     """One subscription of one client. `fee_cents` is the plan's monthly fee in minor units of `currency`.
 
-    `snapshot` is the Stripe object as last fetched, at `snapshot_at`; `version` goes up with every write, and whoever
-    fetched before the last write fetches again. BASE costs nothing and has no Stripe object. At most one subscription of a client is not ended.
+    `snapshot` is the Stripe object as last fetched, at `snapshot_at`; `version` goes up with every write,
+    and whoever fetched before the last write fetches again. BASE costs nothing and has no Stripe object.
+    At most one subscription of a client is not ended.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -69,7 +69,6 @@ class Subscription(models.Model):
     currency = models.CharField(max_length=3)
     stripe_subscription_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
     stripe_price_id = models.CharField(max_length=128, blank=True, default="")
-    idempotency_key = models.CharField(max_length=128, unique=True)
     request_digest = models.CharField(max_length=64, blank=True, default="")
     payment_method = models.CharField(max_length=128, blank=True, default="")
     billing_details = models.JSONField(default=dict, blank=True)
@@ -122,14 +121,26 @@ class PlanChange(models.Model):
 
     class Meta:
         ordering = ["-effective_at", "-id"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["instance", "effective_at", "plan"], name="subscriptions_one_change_at_once"
-            ),
-        ]
 
     def __str__(self) -> str:
         return f"{self.plan} from {self.effective_at:%Y-%m-%d}"
+
+
+class CapChange(models.Model):
+    """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6)."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="cap_changes")
+    cap_cents = models.BigIntegerField()
+    effective_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-effective_at", "-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(cap_cents__gte=0), name="subscriptions_cap_not_negative")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cap_cents} from {self.effective_at:%Y-%m-%d}"
 
 
 class SubscriptionInvoice(StripeFigures):
@@ -149,3 +160,24 @@ class SubscriptionInvoice(StripeFigures):
 
     def __str__(self) -> str:
         return self.number or self.stripe_invoice_id or str(self.pk)
+
+
+class JournalStep(models.Model):
+    """The memory of one call to Stripe: stored before it is made, finished with what it led to (money rule
+    11).
+    """
+
+    key = models.CharField(max_length=180)
+    step = models.CharField(max_length=40)
+    idempotency_key = models.CharField(max_length=255)
+    at = models.DateTimeField()
+    first_at = models.DateTimeField()
+    result_id = models.CharField(max_length=128, blank=True, default="")
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["key", "id"]
+        constraints = [models.UniqueConstraint(fields=["key", "step"], name="subscriptions_journal_once")]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.step}"
