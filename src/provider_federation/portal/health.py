@@ -1,4 +1,6 @@
-"""Is this process alive, can it serve, and how is it doing. The first two are for load balancers, the third for Prometheus."""
+"""Is this process alive, can it serve, and how is it doing. The first two are for load balancers, the
+third for Prometheus.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,24 @@ def ready(_request: HttpRequest) -> JsonResponse:
     failing = {name: sentence for name, sentence in checks.items() if sentence}
     if not failing:
         return JsonResponse({"ok": True, "status": "ready"})
-    body = {"ok": False, "error": "; ".join(failing.values()), "reason": "not_ready", "failing": sorted(failing)}
+    body = {
+        "ok": False,
+        "error": "; ".join(failing.values()),
+        "reason": "not_ready",
+        "failing": sorted(failing),
+    }
     return JsonResponse(body, status=503)
 
 
 @require_GET
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, to callers on this machine or with the bearer token of PORTAL_METRICS_TOKEN; 404 to anybody else."""
+    """Prometheus text, to callers on this machine or with the bearer token of PORTAL_METRICS_TOKEN; 404 to
+    anybody else.
+    """
     if not _may_scrape(request):
-        return JsonResponse({"ok": False, "error": "There is nothing at this address.", "reason": "not_found"}, status=404)
+        return JsonResponse(
+            {"ok": False, "error": "There is nothing at this address.", "reason": "not_found"}, status=404
+        )
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     from provider_federation.portal.metrics import registry
@@ -47,7 +58,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def pending_migrations() -> list[str]:
-    """`app.name` of every migration that this code has and the database has not; raises DatabaseError without one."""
+    """`app.name` of every migration that this code has and the database has not; raises DatabaseError
+    without one.
+    """
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _backwards in plan]
@@ -58,7 +71,8 @@ def _may_scrape(request: HttpRequest) -> bool:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if token and hmac.compare_digest(token.encode(), given.encode()):
         return True
-    # Behind a proxy on this machine every caller looks local; the proxy says so with a header, and then the token decides.
+    # Behind a proxy on this machine every caller looks local; the proxy says so with a header, and then
+    # the token decides.
     forwarded = "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
     return not forwarded and request.META.get("REMOTE_ADDR") in _LOOPBACK
 
@@ -75,7 +89,11 @@ def _database() -> str:
 def _migrations() -> str:
     def ask() -> str:
         pending = pending_migrations()
-        return f"{len(pending)} migrations are not applied; run `provider-federation portal migrate`" if pending else ""
+        return (
+            f"{len(pending)} migrations are not applied; run `provider-federation portal migrate`"
+            if pending
+            else ""
+        )
 
     return _or_sentence(ask, "the state of the migrations cannot be read")
 

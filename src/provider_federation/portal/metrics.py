@@ -14,20 +14,42 @@ class PortalCollector(Collector):
     """Jobs by status, living workers, and how far the sync of each instance has come."""
 
     def collect(self) -> Iterator[Metric]:
-        yield _by("portal_jobs", "Jobs by task and status", ["task", "status"],
-                  "SELECT task_name, status::text, count(*) FROM procrastinate_jobs GROUP BY 1, 2")
-        yield _by("portal_workers", "Workers with a heartbeat within the last minute", [],
-                  "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '1 minute'")
-        yield _by("portal_oldest_waiting_job_seconds", "Age of the oldest job that could run now", [],
-                  "SELECT coalesce(extract(epoch FROM now() - min(event.at)), 0) FROM procrastinate_jobs job"
-                  " JOIN procrastinate_events event ON event.job_id = job.id"
-                  " WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())")
-        yield _by("portal_sync_instances", "Enabled instances by the outcome of their last sync", ["outcome"],
-                  "SELECT coalesce(nullif(state.last_outcome, ''), 'never'), count(*) FROM directory_instance instance"
-                  " LEFT JOIN fleet_syncstate state ON state.instance_id = instance.id WHERE instance.enabled GROUP BY 1")
-        yield _by("portal_fleet_calls", "Calls of fleet runs by action and status", ["action", "status"],
-                  "SELECT run.action, call.status, count(*) FROM fleet_fleetcall call"
-                  " JOIN fleet_fleetrun run ON run.id = call.run_id GROUP BY 1, 2")
+        yield _by(
+            "portal_jobs",
+            "Jobs by task and status",
+            ["task", "status"],
+            "SELECT task_name, status::text, count(*) FROM procrastinate_jobs GROUP BY 1, 2",
+        )
+        yield _by(
+            "portal_workers",
+            "Workers with a heartbeat within the last minute",
+            [],
+            "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '1 minute'",
+        )
+        yield _by(
+            "portal_oldest_waiting_job_seconds",
+            "Age of the oldest job that could run now",
+            [],
+            "SELECT coalesce(extract(epoch FROM now() - min(event.at)), 0) FROM procrastinate_jobs job"
+            " JOIN procrastinate_events event ON event.job_id = job.id"
+            " WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())",
+        )
+        yield _by(
+            "portal_sync_instances",
+            "Enabled instances by the outcome of their last sync",
+            ["outcome"],
+            "SELECT coalesce(nullif(state.last_outcome, ''), 'never'), count(*)"
+            " FROM directory_instance instance"
+            " LEFT JOIN fleet_syncstate state ON state.instance_id = instance.id"
+            " WHERE instance.enabled GROUP BY 1",
+        )
+        yield _by(
+            "portal_fleet_calls",
+            "Calls of fleet runs by action and status",
+            ["action", "status"],
+            "SELECT run.action, call.status, count(*) FROM fleet_fleetcall call"
+            " JOIN fleet_fleetrun run ON run.id = call.run_id GROUP BY 1, 2",
+        )
 
 
 def _by(name: str, text: str, labels: list[str], query: str) -> Metric:

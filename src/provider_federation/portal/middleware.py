@@ -1,4 +1,6 @@
-"""Headers on every answer, and JSON for whatever goes wrong under /api/ outside a route (405, CSRF, bad host)."""
+"""Headers on every answer, and JSON for whatever goes wrong under /api/ outside a route (405, CSRF, bad
+host).
+"""
 
 from __future__ import annotations
 
@@ -12,27 +14,24 @@ from provider_federation.kit.web.api import problem_response
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# Unfold's Alpine compiles the expressions in its attributes ('unsafe-eval') and binds styles inline. No inline script
+# Unfold's Alpine compiles the expressions in its attributes ('unsafe-eval') and binds styles inline. No
+# inline script
 # runs anywhere: the pages keep theirs in static files, and data for scripts travels as application/json.
-CONTENT_SECURITY_POLICY = "; ".join([
-    "default-src 'self'",
-    "script-src 'self' 'unsafe-eval'",
-    "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data:",
-    "font-src 'self' data:",
-    "connect-src 'self'",
-    "object-src 'none'",
-    "base-uri 'none'",
-    "form-action 'self'",
-    "frame-ancestors 'none'",
-])
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 _SENTENCES = {
     400: ("bad_request", "This request cannot be read."),
     403: ("forbidden", "This is not allowed for you."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method; see the Allow header."),
     413: ("body_too_large", "The body is larger than this route takes."),
-    500: ("internal_error", "Something went wrong on our side; the request id is in the X-Request-Id header."),
+    500: (
+        "internal_error",
+        "Something went wrong on our side; the request id is in the X-Request-Id header.",
+    ),
 }
 
 
@@ -72,7 +71,9 @@ class SecurityHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()")
+        response.headers.setdefault(
+            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()"
+        )
         if not request.path_info.startswith("/static/"):
             response.headers.setdefault("Cache-Control", "no-store")
         return response

@@ -14,13 +14,15 @@ from provider_federation import __version__
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.portal.directory.api import router as directory
+from provider_federation.portal.fleet.api import router as fleet
 
 View = Callable[..., HttpResponseBase]
 
 
 def _for_admins(view: View) -> View:
     """The OpenAPI document is open in development and to signed-in admins; to anybody else it does not
-    exist."""
+    exist.
+    """
 
     @wraps(view, assigned=())
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -33,7 +35,7 @@ def _for_admins(view: View) -> View:
 
 
 def make_api() -> NinjaAPI:
-    """Collect the features' routers; paths in a router start below /api/."""
+    """Collect the features' routers below /api."""
     api = NinjaAPI(
         title="Provider Portal",
         version=__version__,
@@ -44,6 +46,7 @@ def make_api() -> NinjaAPI:
     )
     install_handlers(api)
     api.add_router("/provider/instances", directory)
+    api.add_router("/provider", fleet)
     return api
 
 

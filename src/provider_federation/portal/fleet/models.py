@@ -1,4 +1,6 @@
-"""Runs over many instances, the mirror of the clients' invoices, and how far each instance's sync has come."""
+"""Runs over many instances, the mirror of the clients' invoices, and how far each instance's sync has
+come.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class CallStatus(models.TextChoices):
 
 
 class OutcomeKind(models.TextChoices):
-    """The shim's outcome behind a finished call, plus our own two: `skipped` (never called) and `internal`."""
+    """The shim's outcome behind a finished call, plus our own two: `skipped` (never called) and
+    `internal`.
+    """
 
     ANSWERED = "answered", "Answered"
     REFUSED = "refused", "Refused there"
@@ -65,7 +69,9 @@ UNFINISHED = (CallStatus.WAITING, CallStatus.RUNNING)
 
 
 class FleetRun(models.Model):
-    """One action over some instances. `params` is the validated request (schemas.py); `request_key` makes a repeated start harmless."""
+    """One action over some instances. `params` is the validated request (schemas.py); `request_key` makes
+    a repeated start harmless.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     action = models.CharField(max_length=16, choices=Action.choices)
@@ -81,7 +87,9 @@ class FleetRun(models.Model):
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="fleet_run_newest"),
-            models.Index(fields=["status"], name="fleet_run_open", condition=Q(status__in=["queued", "running"])),
+            models.Index(
+                fields=["status"], name="fleet_run_open", condition=Q(status__in=["queued", "running"])
+            ),
         ]
 
     def __str__(self) -> str:
@@ -89,10 +97,13 @@ class FleetRun(models.Model):
 
 
 class FleetCall(models.Model):
-    """One instance's part of a run. `idempotency_key` outlives a crash, so that a repeat replays instead of doing twice.
+    """One instance's part of a run. `idempotency_key` outlives a crash, so that a repeat replays instead
+    of doing twice.
 
-    `attempt` counts how often a worker took it up; only the newest may write the outcome. `result` is a bounded summary.
-    `subject` narrows the action to one thing on the instance (an invoice id for `send`); empty means all of them.
+    `attempt` counts how often a worker took it up; only the newest may write the outcome. `result` is a
+    bounded summary.
+    `subject` narrows the action to one thing on the instance (an invoice id for `send`); empty means all
+    of them.
     """
 
     run = models.ForeignKey(FleetRun, on_delete=models.CASCADE, related_name="calls")
@@ -120,9 +131,11 @@ class FleetCall(models.Model):
 
 
 class ClientInvoice(models.Model):
-    """A client's invoice to its customer, mirrored from the instance. Amounts are in minor units of `currency` (lower case).
+    """A client's invoice to its customer, mirrored from the instance. Amounts are in minor units of
+    `currency` (lower case).
 
-    `seq` is the change that this row shows; `generation` is the pass over the feed that last saw it (see SyncState).
+    `seq` is the change that this row shows; `generation` is the pass over the feed that last saw it (see
+    SyncState).
     """
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="client_invoices")
@@ -152,8 +165,12 @@ class ClientInvoice(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["instance", "remote_id"], name="fleet_invoice_once"),
-            models.CheckConstraint(condition=Q(status__in=InvoiceStatus.values), name="fleet_invoice_status_known"),
-            models.CheckConstraint(condition=Q(currency__regex=r"^[a-z]{3}$"), name="fleet_invoice_currency_iso"),
+            models.CheckConstraint(
+                condition=Q(status__in=InvoiceStatus.values), name="fleet_invoice_status_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(currency__regex=r"^[a-z]{3}$"), name="fleet_invoice_currency_iso"
+            ),
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="fleet_invoice_newest"),
@@ -166,13 +183,18 @@ class ClientInvoice(models.Model):
 
 
 class SyncState(models.Model):
-    """How far the mirror of one instance has come. `synced_at` is "as of when": the last time the feed was read to its end.
+    """How far the mirror of one instance has come. `synced_at` is "as of when": the last time the feed was
+    read to its end.
 
-    `due_at` is in the database's time, so that a settable clock cannot stop the schedule; the other times are the product's.
-    `generation` goes up when the feed has to be read from nothing (new epoch); rows of an older one go when that is done.
+    `due_at` is in the database's time, so that a settable clock cannot stop the schedule; the other times
+    are the product's.
+    `generation` goes up when the feed has to be read from nothing (new epoch); rows of an older one go
+    when that is done.
     """
 
-    instance = models.OneToOneField(Instance, on_delete=models.CASCADE, related_name="sync_state", primary_key=True)
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, related_name="sync_state", primary_key=True
+    )
     epoch = models.CharField(max_length=128, blank=True, default="")
     cursor = models.CharField(max_length=512, blank=True, default="")
     generation = models.PositiveIntegerField(default=1)
