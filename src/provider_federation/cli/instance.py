@@ -1,0 +1,148 @@
+"""`provider-federation instance …`: run and look after a client instance. Arguments and printing only."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+user_app = typer.Typer(no_args_is_help=True, help="The people who sign in to this instance.")
+app.add_typer(user_app, name="user")
+
+_HELP_PASSWORD = "At least 12 characters. Asked for when not given; INSTANCE_USER_PASSWORD works as well."  # noqa: S105  a help text
+
+
+def _set_up() -> None:
+    """Django for the instance, whatever settings module the surroundings name."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "provider_federation.instance.settings"
+    import django
+    from django.conf import settings
+
+    from provider_federation.kit.logs import configure_logs
+
+    django.setup()
+    configure_logs(service="instance", development=settings.DEVELOPMENT)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65_535)] = 8100,
+    host: Annotated[str, typer.Option(help="The address to listen on; put a TLS proxy in front of anything but loopback.")] = "127.0.0.1",
+) -> None:
+    """Serve the instance: its API, its pages and its Stripe webhook."""
+    _set_up()
+    _require_migrated()
+    listener = _listen(host, port)
+    import uvicorn
+
+    typer.echo(f"Instance at http://{host}:{port} (Ctrl-C stops it)")
+    config = uvicorn.Config(
+        "provider_federation.instance.asgi:application",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="on",
+        http="httptools", timeout_keep_alive=30, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def migrate() -> None:
+    """Make or update the tables. Safe to run again."""
+    _set_up()
+    from django.core.management import call_command
+
+    call_command("migrate", interactive=False, verbosity=0)
+    typer.echo("The database is up to date.")
+
+
+@app.command()
+def seed(
+    leads: Annotated[int, typer.Option(help="How many leads to make in all.", min=1, max=100_000)] = 120,
+    months: Annotated[int, typer.Option(help="Over how many months, this one included.", min=1, max=36)] = 6,
+    seed: Annotated[int, typer.Option(help="The same number makes the same data.")] = 1,
+) -> None:
+    """Fill an empty instance with believable customers, leads, conversions and AI usage."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.usage.seeding import seed_instance
+
+    made = seed_instance(leads=leads, months=months, seed=seed)
+    typer.echo(f"{made.customers} customers, {made.leads} leads ({made.converted} converted), {made.ai_events} AI usage events.")
+
+
+@app.command("apply-events")
+def apply_events() -> None:
+    """Apply Stripe events that are stored and could not be applied yet; exits 1 when some still cannot."""
+    _set_up()
+    from provider_federation.instance.invoicing.services import apply_pending
+
+    applied, failed = apply_pending()
+    typer.echo(f"{applied} applied, {failed} still pending.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@user_app.command("add")
+def add_user(
+    email: str,
+    role: Annotated[str, typer.Option(help="owner, billing or viewer.")] = "viewer",
+    name: Annotated[str, typer.Option(help="What the pages call this person.")] = "",
+    password: Annotated[str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)] = "",
+) -> None:
+    """Add somebody who can sign in."""
+    _set_up()
+    from provider_federation.instance.people.services import add_person
+
+    person = add_person(email, password or _ask_password(), name=name, role=role)
+    typer.echo(f"{person.email} can sign in ({person.role}).")
+
+
+@user_app.command("list")
+def list_users() -> None:
+    """Everybody who has an account."""
+    _set_up()
+    from provider_federation.instance.people.models import Person
+
+    for person in Person.objects.order_by("email"):
+        typer.echo(f"{person.email:40} {person.role:8} {'' if person.is_active else 'inactive'}".rstrip())
+
+
+@user_app.command("password")
+def set_user_password(
+    email: str,
+    password: Annotated[str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)] = "",
+) -> None:
+    """Give somebody a new password; their sessions end."""
+    _set_up()
+    from provider_federation.instance.people.services import set_password
+
+    person = set_password(email, password or _ask_password())
+    typer.echo(f"{person.email} has a new password.")
+
+
+def _ask_password() -> str:
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _require_migrated() -> None:
+    from provider_federation.instance.health import pending_migrations
+
+    if pending_migrations():
+        typer.echo("The tables are not up to date; run `provider-federation instance migrate` first.", err=True)
+        raise typer.Exit(2)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The listening socket, opened before anything else starts, so that a taken port is one clear line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        typer.echo(f"Cannot listen on {host}:{port} ({error.strerror}). Stop what runs there, or choose another --port.", err=True)
+        raise typer.Exit(2) from None
+    return listener

@@ -1,0 +1,50 @@
+"""The instance's JSON API: every feature's router, strict, with every error in the contract's shape."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from ninja import NinjaAPI
+
+from provider_federation import __version__
+from provider_federation.instance.federation.api import router as federation
+from provider_federation.instance.invoicing.api import router as invoicing
+from provider_federation.instance.people.access import authorize
+from provider_federation.instance.usage.api import router as usage
+from provider_federation.kit.logs import get_logger
+from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.api import install_handlers, problem_response
+from provider_federation.money import MoneyError
+
+_log = get_logger(__name__)
+
+api = NinjaAPI(
+    title="Provider Federation: client instance",
+    version=__version__,
+    urls_namespace="instance-api",
+    openapi_url=None,
+    docs_url=None,
+)
+install_handlers(api)
+api.add_router("", invoicing)
+api.add_router("", usage)
+api.add_router("", federation)
+
+
+@api.exception_handler(MoneyError)
+def _money(_request: HttpRequest, error: MoneyError) -> HttpResponse:
+    return problem_response(Problem(400, error.code, error.message))
+
+
+@api.exception_handler(OperationalError)
+def _database(_request: HttpRequest, error: OperationalError) -> HttpResponse:
+    _log.warning("database unavailable", error=type(error).__name__)
+    return problem_response(Problem(503, "database_unavailable", "The database is busy or away; nothing was changed, send this again."))
+
+
+def openapi(request: HttpRequest) -> JsonResponse:
+    """The OpenAPI description: to everybody in development, otherwise to the instance's owners."""
+    if not settings.DEVELOPMENT:
+        authorize(request, "instance.manage", "provider")
+    return JsonResponse(api.get_openapi_schema(path_prefix="/api/"))

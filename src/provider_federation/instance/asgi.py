@@ -1,0 +1,35 @@
+"""The instance's ASGI application: the rim, then the federation gate, then Django."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provider_federation.instance.settings")
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+from provider_federation.kit import clock
+from provider_federation.kit.logs import configure_logs, get_logger
+from provider_federation.kit.web.rim import Rim
+
+configure_logs(service="instance", development=settings.DEVELOPMENT)
+_django = get_asgi_application()
+
+# After Django: these read its settings.
+from provider_federation.adapters.asgi import FederationMiddleware
+from provider_federation.instance.federation.replay import replay_store
+
+_log = get_logger("federation")
+_federation = settings.FEDERATION
+application = Rim(
+    FederationMiddleware(
+        _django,
+        keyring=_federation.keyring,
+        policy=_federation.policy,
+        replay=replay_store(),
+        now=clock.timestamp,
+        enabled=_federation.enabled,
+        on_refused=lambda code, facts: _log.warning("refused", code=code, **facts),
+    )
+)

@@ -1,0 +1,71 @@
+"""What Stripe says about an invoice, brought into ours: forward only.
+
+Answers and webhooks arrive late, twice and in any order. A finalised invoice only ever moves forward in Stripe
+(open, then uncollectible, then paid or void), so an older answer is recognised by its status and changes nothing.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from provider_federation.instance.invoicing.feed import UPDATED, record_change
+from provider_federation.instance.invoicing.models import Invoice, InvoiceStatus
+from provider_federation.instance.invoicing.services.alerts import raise_alert
+from provider_federation.instance.invoicing.services.voiding import free_leads
+from provider_federation.kit import clock
+from provider_federation.stripe_account import StripeInvoice
+
+_RANK = {
+    InvoiceStatus.DRAFT: 0,
+    InvoiceStatus.OPEN: 1,
+    InvoiceStatus.UNCOLLECTIBLE: 2,
+    InvoiceStatus.PAID: 3,
+    InvoiceStatus.VOID: 3,
+}
+
+
+def merge(invoice_id: int, stripe: StripeInvoice, *, sent: bool = False) -> Invoice:
+    """Bring `stripe` (fetched from the account just now) into the invoice; `sent`: the customer has it by email.
+
+    Writes a feed entry only when something changed.
+    """
+    with transaction.atomic():
+        invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+        changed = _take(invoice, stripe)
+        if sent and invoice.sent_at is None:
+            invoice.sent_at, changed = clock.now(), True
+        if changed:
+            invoice.updated_at = clock.now()
+            invoice.save()
+            if invoice.status == InvoiceStatus.VOID:
+                free_leads(invoice)
+            record_change(UPDATED, invoice)
+    if stripe.total != invoice.total_cents:
+        raise_alert("total_differs", invoice.number, "The invoice in Stripe has another total than ours.")
+    return invoice
+
+
+def _take(invoice: Invoice, stripe: StripeInvoice) -> bool:
+    rank, known = _RANK.get(InvoiceStatus(stripe.status), 0), _RANK[InvoiceStatus(invoice.status)]
+    # Of two final answers the first stays: Stripe itself never goes from one to the other.
+    if rank < known or (rank == known == _RANK[InvoiceStatus.PAID] and stripe.status != invoice.status):
+        return False
+    before = _figures(invoice)
+    invoice.stripe_invoice_id = stripe.id
+    if rank > 0:
+        invoice.status = stripe.status
+    invoice.stripe_number = stripe.number or invoice.stripe_number
+    invoice.hosted_invoice_url = stripe.hosted_invoice_url or invoice.hosted_invoice_url
+    invoice.invoice_pdf = stripe.invoice_pdf or invoice.invoice_pdf
+    invoice.amount_paid_cents = max(invoice.amount_paid_cents, stripe.amount_paid)
+    invoice.paid_out_of_band = invoice.paid_out_of_band or stripe.paid_out_of_band
+    if invoice.status == InvoiceStatus.PAID and invoice.paid_at is None:
+        invoice.paid_at = stripe.paid_at or clock.now()
+    return _figures(invoice) != before
+
+
+def _figures(invoice: Invoice) -> tuple[object, ...]:
+    return (
+        invoice.stripe_invoice_id, invoice.status, invoice.stripe_number, invoice.hosted_invoice_url, invoice.invoice_pdf,
+        invoice.amount_paid_cents, invoice.paid_out_of_band, invoice.paid_at,
+    )  # fmt: skip

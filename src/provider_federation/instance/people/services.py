@@ -1,0 +1,69 @@
+"""Adding people and changing what they may do."""
+
+from __future__ import annotations
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from provider_federation.instance.people.models import Person, Role
+from provider_federation.kit.problem import Problem, not_found
+
+
+def add_person(email: str, password: str, *, name: str = "", role: str = Role.VIEWER) -> Person:
+    """A new person who can sign in. Problem `invalid_field`, `weak_password` or `person_exists`."""
+    email = _checked_email(email)
+    person = Person(email=email, name=name or email.partition("@")[0].replace(".", " ").title(), role=_checked_role(role))
+    _set_password(person, password)
+    try:
+        with transaction.atomic():
+            person.save(force_insert=True)
+    except IntegrityError:
+        raise Problem(409, "person_exists", f"{email} has an account already.") from None
+    return person
+
+
+def set_password(email: str, password: str) -> Person:
+    """Give an existing person a new password; every session of theirs ends with the old one."""
+    person = find_person(email)
+    _set_password(person, password)
+    person.save(update_fields=["password"])
+    return person
+
+
+def set_role(email: str, role: str) -> Person:
+    person = find_person(email)
+    person.role = _checked_role(role)
+    person.save(update_fields=["role"])
+    return person
+
+
+def find_person(email: str) -> Person:
+    try:
+        return Person.objects.get_by_natural_key(email.strip())
+    except Person.DoesNotExist:
+        raise not_found("person") from None
+
+
+def _set_password(person: Person, password: str) -> None:
+    try:
+        validate_password(password, person)
+    except ValidationError as error:
+        raise Problem(400, "weak_password", " ".join(error.messages)) from None
+    person.set_password(password)
+
+
+def _checked_email(email: str) -> str:
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise Problem(400, "invalid_field", "email: this is not an email address.", field="email") from None
+    return email
+
+
+def _checked_role(role: str) -> Role:
+    if role not in Role.values:
+        raise Problem(400, "invalid_field", f"role: must be one of {', '.join(Role.values)}.", field="role")
+    return Role(role)

@@ -1,0 +1,160 @@
+"""Django's settings for an instance, all from the environment; docs/architecture.md lists the variables."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from provider_federation.instance.database import database_settings
+from provider_federation.kit import clock
+from provider_federation.kit.env import ConfigInvalid, Environment
+from provider_federation.protocol.config import Configuration, ConfigurationError, read_environment
+
+_env = Environment()
+DEVELOPMENT = _env.development
+clock.refuse_outside_development(development=DEVELOPMENT)
+
+DATA_DIR = Path(_env.text("INSTANCE_DATA_DIR", ".data/instance")).resolve()
+
+
+def _secret(variable: str) -> str:
+    """From the environment; in development made once and kept in the data folder, readable by its owner only."""
+    value = _env.text(variable)
+    if value:
+        return value
+    if not DEVELOPMENT:
+        raise ConfigInvalid(variable, "is not set; outside development an instance never invents a secret")
+    path = DATA_DIR / "development-secrets.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if variable not in kept:
+        kept[variable] = secrets.token_urlsafe(48)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(kept))
+    return kept[variable]
+
+
+def _time_zone() -> ZoneInfo:
+    name = _env.text("PROVIDER_TIME_ZONE", "UTC")
+    if name not in available_timezones():
+        raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA time zone, such as UTC or Europe/Berlin")
+    return ZoneInfo(name)
+
+
+def _plan() -> str:
+    plan = _env.text("INSTANCE_PLAN", "BASE").upper()
+    if plan not in {"BASE", "PRO", "ELITE"}:
+        raise ConfigInvalid("INSTANCE_PLAN", "must be BASE, PRO or ELITE")
+    return plan
+
+
+SECRET_KEY = _secret("INSTANCE_SECRET_KEY")
+DEBUG = False
+BASE_URL = _env.text("INSTANCE_BASE_URL", "http://127.0.0.1:8100").rstrip("/")
+_HOST = urlsplit(BASE_URL).hostname
+if not _HOST:
+    raise ConfigInvalid("INSTANCE_BASE_URL", "must be an address such as https://app.example.com")
+ALLOWED_HOSTS = [_HOST, *(["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else [])]
+SECURE = BASE_URL.startswith("https://")
+CSRF_TRUSTED_ORIGINS = [BASE_URL] if SECURE else []
+
+INSTANCE_NAME = _env.text("INSTANCE_NAME", "instance")
+INSTANCE_ORG_ID = _env.text("INSTANCE_ORG_ID", INSTANCE_NAME)
+INSTANCE_TITLE = _env.text("INSTANCE_TITLE", "Client instance")
+INSTANCE_PLAN = _plan()   # what the client bought from the provider; only the usage route's limits follow from it
+INSTANCE_AI_CAP_CENTS = _env.integer("INSTANCE_AI_CAP_CENTS", 5_000, low=0, high=10_000_000)
+PROVIDER_ZONE = _time_zone()   # the billing months' zone (money rule 3)
+
+
+
+def _federation() -> Configuration:
+    """With this instance's name and org, so that a key and a request are bound to them also where they are defaults."""
+    try:
+        return read_environment({**_env.values, "INSTANCE_NAME": INSTANCE_NAME, "INSTANCE_ORG_ID": INSTANCE_ORG_ID})
+    except ConfigurationError as error:
+        raise ConfigInvalid(error.variable, str(error).removeprefix(f"{error.variable}: "), error.code) from None
+
+
+FEDERATION = _federation()
+
+STRIPE_SECRET_KEY = _env.text("STRIPE_SECRET_KEY")
+STRIPE_WEBHOOK_SECRET = _env.text("STRIPE_WEBHOOK_SECRET")
+STRIPE_ACCOUNT_ID = _env.text("STRIPE_ACCOUNT_ID")
+STRIPE_API_BASE = _env.text("STRIPE_API_BASE")   # the simulator's address; empty means Stripe itself
+if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET and not DEVELOPMENT:
+    raise ConfigInvalid("STRIPE_WEBHOOK_SECRET", "is not set; without it paid invoices would never be noticed")
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "provider_federation.instance.people",
+    "provider_federation.instance.leads",
+    "provider_federation.instance.invoicing",
+    "provider_federation.instance.usage",
+    "provider_federation.instance.federation",
+]
+MIDDLEWARE = [
+    "provider_federation.instance.middleware.SecurityHeadersMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "provider_federation.kit.web.errors.ApiErrorsMiddleware",   # inside the headers, outside whatever may refuse
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+ROOT_URLCONF = "provider_federation.instance.urls"
+ASGI_APPLICATION = "provider_federation.instance.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(__file__).parent / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DATABASE_URL = _env.text("DATABASE_URL")
+DATABASES = {"default": database_settings(_env, DATA_DIR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "people.Person"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
+
+SESSION_COOKIE_NAME = "__Host-instance" if SECURE else f"instance-{INSTANCE_NAME}"   # several instances may share a host in development
+CSRF_COOKIE_NAME = "__Host-instance-csrf" if SECURE else f"instance-csrf-{INSTANCE_NAME}"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
+SECURE_SSL_REDIRECT = False   # the proxy in front does that; a redirect here would loop behind one that speaks HTTP
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576   # as the rim's limit
+LOGGING_CONFIG = None   # kit.logs configures both structlog and the standard library, once per process

@@ -1,0 +1,28 @@
+"""Recording what the app's AI features used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from provider_federation.instance.usage.models import HIGHEST_COST_PICO, PICO, AiUsageEvent
+from provider_federation.kit import clock
+from provider_federation.kit.problem import Problem
+
+_MOST_CALLS = 1_000_000
+
+
+def record_ai_usage(kind: str, *, cost: Decimal, calls: int = 1, at: datetime | None = None) -> AiUsageEvent:
+    """Keep `calls` calls that cost `cost` dollars together, exactly (at most 12 decimals). Problem 400 `bad_amount`."""
+    if not 1 <= calls <= _MOST_CALLS:
+        raise Problem(400, "bad_amount", f"A usage event has 1 to {_MOST_CALLS} calls.")
+    return AiUsageEvent.objects.create(kind=kind, calls=calls, cost_pico=_pico(cost), at=at or clock.now())
+
+
+def _pico(cost: Decimal) -> int:
+    problem = Problem(400, "bad_amount", "A cost is a decimal from 0 to 10000 with at most 12 decimals.")
+    if not cost.is_finite() or not 0 <= cost <= HIGHEST_COST_PICO // 10**PICO:
+        raise problem
+    if int(cost.as_tuple().exponent) < -PICO:
+        raise problem
+    return int(cost.scaleb(PICO))
