@@ -9,6 +9,7 @@ from pathlib import Path
 from provider_federation.kit import clock
 from provider_federation.kit.env import ConfigInvalid, Environment
 from provider_federation.kit.secrets import parse_master_keys
+from provider_federation.portal.dashboard.theme import UNFOLD  # noqa: F401  Unfold reads it from here
 from provider_federation.portal.database import database_settings
 
 _env = Environment()
@@ -117,6 +118,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "provider_federation.portal.dashboard.pages.frame",
             ],
         },
     },
@@ -154,6 +156,7 @@ USE_TZ = True
 USE_I18N = True
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [Path(__file__).parent / "static"]
 WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
 
 SECURE = BASE_URL.startswith("https://")

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views import defaults
+from django.views.generic import RedirectView
 
 from provider_federation.portal import health
 from provider_federation.portal.api import api
@@ -17,6 +18,10 @@ urlpatterns = [
     path("metrics", health.metrics, name="metrics"),
     path("api/", api.urls),
     path("accounts/", include("provider_federation.portal.operators.urls")),
+    path("", include("provider_federation.portal.dashboard.urls")),
+    path("admin/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
+    path("admin/logout/", RedirectView.as_view(pattern_name="account_logout")),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
 ]
 

@@ -1,0 +1,164 @@
+"""The pages' forms. They only read what was typed; the services decide what is allowed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from provider_federation.money import round_half_up, to_decimal
+from provider_federation.money.amount import EXPONENTS
+from provider_federation.portal.directory.keys import NewKey
+from provider_federation.portal.directory.models import Algorithm, Instance, Scope
+from provider_federation.portal.operators.permissions import Role
+
+
+
+def _currencies() -> list[tuple[str, str]]:
+    return [(code.lower(), code) for code in sorted(EXPONENTS)]
+
+
+_DAY = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+
+
+class OperatorForm(forms.Form):
+    """A new operator."""
+
+    email = forms.EmailField(label="Email address", max_length=254)
+    name = forms.CharField(label="Name", max_length=120, required=False)
+    role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.SUPPORT)
+    password = forms.CharField(
+        label="Password",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 12 characters. Hand it over safely; they can change it under Account.",
+    )
+
+
+class OperatorEditForm(forms.Form):
+    """Name, role and whether the operator may sign in."""
+
+    name = forms.CharField(label="Name", max_length=120, required=False)
+    role = forms.ChoiceField(
+        label="Role", choices=Role.choices, help_text="A new role ends the operator's sessions; they sign in again."
+    )
+    is_active = forms.BooleanField(label="May sign in", required=False)
+
+
+class PasswordForm(forms.Form):
+    """A new password for somebody who lost theirs."""
+
+    password = forms.CharField(
+        label="New password",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 12 characters. Every session of the operator ends.",
+    )
+
+
+class TokenForm(forms.Form):
+    """A new API token."""
+
+    name = forms.CharField(label="Name", max_length=80, help_text="What will use it, for instance nightly-report.")
+    role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.SUPPORT)
+    expires = forms.DateField(
+        label="Valid until", required=False, widget=_DAY, help_text="The last day, in UTC. Empty: until revoked."
+    )
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The end of the last day."""
+        day: Any = self.cleaned_data.get("expires")
+        return datetime.combine(day, time(), UTC) + timedelta(days=1) if day else None
+
+
+class KeyForm(forms.Form):
+    """A signing key. The secret is taken once and never shown again."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1, max_value=2_147_483_647)
+    key_id = forms.CharField(label="Key id", max_length=128, help_text="As in the instance's PROVIDER_KEYS_JSON.")
+    algorithm = forms.ChoiceField(
+        label="Algorithm",
+        choices=Algorithm.choices,
+        initial=Algorithm.SHA256,
+        help_text="SHA-256 for everything real; h31 protects nothing and works in development only.",
+    )
+    secret = forms.CharField(
+        label="Secret",
+        max_length=512,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Stored encrypted and never shown again, not even to admins.",
+    )
+    scope = forms.ChoiceField(
+        label="May", choices=[(Scope.PROVIDER, "act and read"), (Scope.READ, "read only")], initial=Scope.PROVIDER
+    )
+
+    def key(self) -> NewKey:
+        """As the services take it; after `is_valid`."""
+        data = self.cleaned_data
+        return NewKey(id=data["key_id"], secret=data["secret"], algorithm=data["algorithm"], scope=data["scope"])
+
+
+class _InstanceFields(forms.Form):
+    title = forms.CharField(label="Name for people", max_length=200, required=False, help_text="What the lists show.")
+    base_url = forms.CharField(
+        label="Base URL",
+        max_length=300,
+        widget=forms.URLInput(attrs={"placeholder": "https://billing.acme.example", "autocomplete": "off"}),
+        help_text="Where the instance serves its API. Private addresses must be allowed by name in the portal's settings.",
+    )
+    environment = forms.CharField(label="Environment", max_length=40, initial="production")
+    currency = forms.ChoiceField(label="Billing currency", initial="usd", choices=_currencies)
+    ai_cap = forms.DecimalField(
+        label="AI cap a month",
+        min_value=Decimal(0),
+        max_value=Decimal(1_000_000),
+        max_digits=12,
+        decimal_places=3,
+        initial=Decimal("50.00"),
+        help_text="At most this much AI usage is passed on, in the billing currency.",
+    )
+    billing_email = forms.EmailField(
+        label="Billing email", required=False, help_text="Where the provider's invoices go."
+    )
+    notes = forms.CharField(label="Notes", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def fields_of_instance(self) -> dict[str, Any]:
+        """As the services take them; after `is_valid`."""
+        names = ("title", "base_url", "environment", "currency", "billing_email", "notes")
+        data = {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}
+        return {**data, "ai_cap_cents": round_half_up(self.cleaned_data["ai_cap"], data["currency"])}
+
+
+class InstanceForm(_InstanceFields, KeyForm):
+    """A new instance with its key."""
+
+    version = None  # type: ignore[assignment]  # there is nothing yet that somebody else could have changed
+    name = forms.SlugField(
+        label="Instance name",
+        max_length=63,
+        help_text="Lower-case letters, digits and dashes; what the instance calls itself (INSTANCE_NAME). It stays.",
+    )
+    org_id = forms.CharField(
+        label="Client org id", max_length=128, help_text="The client's id in its own system (INSTANCE_ORG_ID). It stays."
+    )
+    field_order = (
+        "name", "title", "org_id", "base_url", "key_id", "secret", "algorithm", "scope",
+        "environment", "currency", "ai_cap", "billing_email", "notes",
+    )
+
+    def fields_of_instance(self) -> dict[str, Any]:
+        return {**super().fields_of_instance(), "name": self.cleaned_data["name"], "org_id": self.cleaned_data["org_id"]}
+
+
+class InstanceEditForm(_InstanceFields):
+    """What may be changed later; `version` is the one that the operator saw."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1, max_value=2_147_483_647)
+
+    @staticmethod
+    def initial_of(instance: Instance) -> dict[str, Any]:
+        names = ("title", "base_url", "environment", "currency", "billing_email", "notes", "version")
+        cap = to_decimal(instance.ai_cap_cents, instance.currency)
+        return {**{name: getattr(instance, name) for name in names}, "ai_cap": cap}

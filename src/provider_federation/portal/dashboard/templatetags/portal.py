@@ -1,0 +1,97 @@
+"""Words and figures of the pages: amounts, moments, statuses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from provider_federation.kit import clock
+from provider_federation.money import MoneyError, format_amount
+
+register = template.Library()
+
+# How a status looks, over every feature: the same word never means two colours.
+_TONES = {
+    "good": ("ok", "paid", "active", "done", "applied", "answered", "healthy", "fits"),
+    "info": ("open", "running", "trialing", "sent", "planned", "placing", "creating", "queued", "pending"),
+    "warn": ("held", "past_due", "incomplete", "parked", "stale", "cancelling", "paused", "unpaid", "timed_out"),
+    "bad": ("failed", "uncollectible", "unreachable", "refused", "bad_answer", "error", "internal"),
+}
+_TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
+_WORDS = {
+    "past_due": "past due",
+    "bad_answer": "bad answer",
+    "timed_out": "timed out",
+    "incomplete_expired": "expired before payment",
+    "canceled": "cancelled",
+    "placing": "being placed",
+}
+_STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
+
+
+@register.filter
+def money(cents: int | None, currency: str) -> str:
+    """`12345|money:"usd"` is "$123.45"; nothing is a dash; a currency we don't know shows its minor units."""
+    if cents is None:
+        return "—"
+    try:
+        return format_amount(cents, currency)
+    except MoneyError:
+        return f"{cents} {currency.upper()} (minor units)"
+
+
+@register.filter
+def badge(status: str, words: str = "") -> SafeString:
+    """A coloured badge for a status of any feature."""
+    tone = _TONE_OF.get(status, "")
+    text = words or _WORDS.get(status, status.replace("_", " "))
+    return format_html(
+        '<span class="pf-badge{}">{}</span>', f" pf-badge--{tone}" if tone else "", text[:1].upper() + text[1:]
+    )
+
+
+@register.filter
+def ago(at: datetime | None) -> SafeString | str:
+    """"3 min ago" with the exact instant (UTC) on hover and for screen readers; nothing is "never"."""
+    if at is None:
+        return "never"
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}", _distance(at)
+    )
+
+
+@register.filter
+def instant(at: datetime | None) -> SafeString | str:
+    """"2026-02-03 14:05" in UTC, or a dash."""
+    if at is None:
+        return "—"
+    return format_html('<time class="pf-number" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
+
+
+@register.filter
+def day(at: datetime | None) -> str:
+    """"3 Feb 2026" (UTC), or a dash."""
+    return f"{at.day} {at:%b %Y}" if at is not None else "—"
+
+
+@register.filter
+def get(mapping: Any, key: Any) -> Any:
+    """`mapping|get:key`, None when it is not there."""
+    return mapping.get(key) if hasattr(mapping, "get") else None
+
+
+def _distance(at: datetime) -> str:
+    seconds = int((clock.now() - at).total_seconds())
+    before = seconds >= 0
+    seconds = abs(seconds)
+    if seconds < 5:
+        return "now"
+    for limit, unit, name in _STEPS:
+        if seconds < limit:
+            text = f"{seconds // unit} {name}"
+            return f"{text} ago" if before else f"in {text}"
+    return f"{at.day} {at:%b %Y}"
