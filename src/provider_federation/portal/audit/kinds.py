@@ -45,5 +45,6 @@ class Kind(StrEnum):
     WEBHOOK_REFUSED = "revenue.webhook_refused"
     WEBHOOK_ALERT = "revenue.webhook_alert"
     ALERT_RESOLVED = "revenue.alert_resolved"
+    WEBHOOK_RETRIED = "revenue.webhook_retried"
     # the trail itself
     EXPORTED = "export.made"
