@@ -30,7 +30,9 @@ def _set_up() -> None:
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65_535)] = 8100,
-    host: Annotated[str, typer.Option(help="The address to listen on; put a TLS proxy in front of anything but loopback.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; put a TLS proxy in front of anything but loopback.")
+    ] = "127.0.0.1",
 ) -> None:
     """Serve the instance: its API, its pages and its Stripe webhook."""
     _set_up()
@@ -69,7 +71,8 @@ def seed(
     from provider_federation.instance.usage.seeding import seed_instance
 
     made = seed_instance(leads=leads, months=months, seed=seed)
-    typer.echo(f"{made.customers} customers, {made.leads} leads ({made.converted} converted), {made.ai_events} AI usage events.")
+    typer.echo(f"{made.customers} customers, {made.leads} leads, {made.converted} of them converted.")
+    typer.echo(f"{made.ai_events} AI usage events.")
 
 
 @app.command("apply-events")
@@ -89,7 +92,9 @@ def add_user(
     email: str,
     role: Annotated[str, typer.Option(help="owner, billing or viewer.")] = "viewer",
     name: Annotated[str, typer.Option(help="What the pages call this person.")] = "",
-    password: Annotated[str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)] = "",
+    password: Annotated[
+        str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)
+    ] = "",
 ) -> None:
     """Add somebody who can sign in."""
     _set_up()
@@ -112,7 +117,9 @@ def list_users() -> None:
 @user_app.command("password")
 def set_user_password(
     email: str,
-    password: Annotated[str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)] = "",
+    password: Annotated[
+        str, typer.Option(help=_HELP_PASSWORD, envvar="INSTANCE_USER_PASSWORD", show_envvar=False)
+    ] = "",
 ) -> None:
     """Give somebody a new password; their sessions end."""
     _set_up()
@@ -130,7 +137,9 @@ def _require_migrated() -> None:
     from provider_federation.instance.health import pending_migrations
 
     if pending_migrations():
-        typer.echo("The tables are not up to date; run `provider-federation instance migrate` first.", err=True)
+        typer.echo(
+            "The tables are not up to date; run `provider-federation instance migrate` first.", err=True
+        )
         raise typer.Exit(2)
 
 
@@ -143,6 +152,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        typer.echo(f"Cannot listen on {host}:{port} ({error.strerror}). Stop what runs there, or choose another --port.", err=True)
+        typer.echo(f"Cannot listen on {host}:{port}: {error.strerror}.", err=True)
+        typer.echo("Stop what runs there, or choose another --port.", err=True)
         raise typer.Exit(2) from None
     return listener

@@ -40,7 +40,11 @@ def _money(_request: HttpRequest, error: MoneyError) -> HttpResponse:
 @api.exception_handler(OperationalError)
 def _database(_request: HttpRequest, error: OperationalError) -> HttpResponse:
     _log.warning("database unavailable", error=type(error).__name__)
-    return problem_response(Problem(503, "database_unavailable", "The database is busy or away; nothing was changed, send this again."))
+    return problem_response(
+        Problem(
+            503, "database_unavailable", "The database is busy or away; nothing was changed, send this again."
+        )
+    )
 
 
 def openapi(request: HttpRequest) -> JsonResponse:

@@ -17,6 +17,7 @@ configure_logs(service="instance", development=settings.DEVELOPMENT)
 _django = get_asgi_application()
 
 # After Django: these read its settings.
+# ruff: noqa: E402
 from provider_federation.adapters.asgi import FederationMiddleware
 from provider_federation.instance.federation.replay import replay_store
 
@@ -24,7 +25,7 @@ _log = get_logger("federation")
 _federation = settings.FEDERATION
 application = Rim(
     FederationMiddleware(
-        _django,
+        _django,  # type: ignore[arg-type]  # django-stubs have narrower mappings than ASGI
         keyring=_federation.keyring,
         policy=_federation.policy,
         replay=replay_store(),

@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from provider_federation.kit.env import ConfigInvalid, Environment
 
-# SQLite waits this long for another writer; longer than any transaction of ours, shorter than a caller's patience.
+# SQLite waits this long for another writer; longer than any transaction of ours, shorter than a caller's
+# patience.
 _BUSY_SECONDS = 20
 
 
@@ -18,7 +19,9 @@ def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any
     if not url:
         return _sqlite(data_dir / "instance.sqlite3")
     if urlsplit(url).scheme not in {"postgres", "postgresql"}:
-        raise ConfigInvalid("DATABASE_URL", "must be a postgresql:// address, or empty for SQLite in INSTANCE_DATA_DIR")
+        raise ConfigInvalid(
+            "DATABASE_URL", "must be a postgresql:// address, or empty for SQLite in INSTANCE_DATA_DIR"
+        )
     return _postgres(url, environment.integer("INSTANCE_DB_POOL", 8, low=2, high=100))
 
 
@@ -29,7 +32,8 @@ def _sqlite(path: Path) -> dict[str, Any]:
         "NAME": str(path),
         "OPTIONS": {
             "timeout": _BUSY_SECONDS,
-            # A writer takes its lock when the transaction begins: what it then reads stays true until it commits.
+            # A writer takes its lock when the transaction begins: what it then reads stays true until it
+            # commits.
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
         },

@@ -23,7 +23,11 @@ def ready(_request: HttpRequest) -> JsonResponse:
     """200 when the database answers and every migration is applied; 503 with what fails otherwise."""
     try:
         pending = pending_migrations()
-        sentence = f"{len(pending)} migrations are not applied; run `provider-federation instance migrate`" if pending else ""
+        sentence = (
+            f"{len(pending)} migrations are not applied; run `provider-federation instance migrate`"
+            if pending
+            else ""
+        )
     except DatabaseError as error:
         _log.warning("not ready", error=type(error).__name__)
         sentence = "the database does not answer"

@@ -64,18 +64,25 @@ CSRF_TRUSTED_ORIGINS = [BASE_URL] if SECURE else []
 INSTANCE_NAME = _env.text("INSTANCE_NAME", "instance")
 INSTANCE_ORG_ID = _env.text("INSTANCE_ORG_ID", INSTANCE_NAME)
 INSTANCE_TITLE = _env.text("INSTANCE_TITLE", "Client instance")
-INSTANCE_PLAN = _plan()   # what the client bought from the provider; only the usage route's limits follow from it
+INSTANCE_PLAN = (
+    _plan()
+)  # what the client bought from the provider; only the usage route's limits follow from it
 INSTANCE_AI_CAP_CENTS = _env.integer("INSTANCE_AI_CAP_CENTS", 5_000, low=0, high=10_000_000)
-PROVIDER_ZONE = _time_zone()   # the billing months' zone (money rule 3)
-
+PROVIDER_ZONE = _time_zone()  # the billing months' zone (money rule 3)
 
 
 def _federation() -> Configuration:
-    """With this instance's name and org, so that a key and a request are bound to them also where they are defaults."""
+    """With this instance's name and org, so that a key and a request are bound to them also where they are
+    defaults.
+    """
     try:
-        return read_environment({**_env.values, "INSTANCE_NAME": INSTANCE_NAME, "INSTANCE_ORG_ID": INSTANCE_ORG_ID})
+        return read_environment(
+            {**_env.values, "INSTANCE_NAME": INSTANCE_NAME, "INSTANCE_ORG_ID": INSTANCE_ORG_ID}
+        )
     except ConfigurationError as error:
-        raise ConfigInvalid(error.variable, str(error).removeprefix(f"{error.variable}: "), error.code) from None
+        raise ConfigInvalid(
+            error.variable, str(error).removeprefix(f"{error.variable}: "), error.code
+        ) from None
 
 
 FEDERATION = _federation()
@@ -83,9 +90,11 @@ FEDERATION = _federation()
 STRIPE_SECRET_KEY = _env.text("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRET = _env.text("STRIPE_WEBHOOK_SECRET")
 STRIPE_ACCOUNT_ID = _env.text("STRIPE_ACCOUNT_ID")
-STRIPE_API_BASE = _env.text("STRIPE_API_BASE")   # the simulator's address; empty means Stripe itself
+STRIPE_API_BASE = _env.text("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
 if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET and not DEVELOPMENT:
-    raise ConfigInvalid("STRIPE_WEBHOOK_SECRET", "is not set; without it paid invoices would never be noticed")
+    raise ConfigInvalid(
+        "STRIPE_WEBHOOK_SECRET", "is not set; without it paid invoices would never be noticed"
+    )
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -107,7 +116,8 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "provider_federation.kit.web.errors.ApiErrorsMiddleware",   # inside the headers, outside whatever may refuse
+    # Inside what sets headers, outside what refuses.
+    "provider_federation.kit.web.errors.ApiErrorsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -144,17 +154,19 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
+WHITENOISE_USE_FINDERS = True  # serves straight from the packages; nothing has to be collected first
 
-SESSION_COOKIE_NAME = "__Host-instance" if SECURE else f"instance-{INSTANCE_NAME}"   # several instances may share a host in development
+# By name: in development several instances share a host, and cookies know no ports.
+SESSION_COOKIE_NAME = "__Host-instance" if SECURE else f"instance-{INSTANCE_NAME}"
 CSRF_COOKIE_NAME = "__Host-instance-csrf" if SECURE else f"instance-csrf-{INSTANCE_NAME}"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
-SECURE_SSL_REDIRECT = False   # the proxy in front does that; a redirect here would loop behind one that speaks HTTP
+# The proxy in front redirects to https; a redirect here would loop behind one that speaks HTTP.
+SECURE_SSL_REDIRECT = False
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576   # as the rim's limit
-LOGGING_CONFIG = None   # kit.logs configures both structlog and the standard library, once per process
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576  # as the rim's limit
+LOGGING_CONFIG = None  # kit.logs configures both structlog and the standard library, once per process

@@ -1,4 +1,6 @@
-"""What every answer of the instance has in common: camelCase, `ok`, times with milliseconds and Z, ids as text."""
+"""What every answer of the instance has in common: camelCase, `ok`, times with milliseconds and Z, ids as
+text.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,14 @@ class Failure(Wire):
     reason: str
 
 
-FAILURES: dict[Any, Any] = {frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 502, 503}): Failure}
+FAILURES: dict[Any, Any] = {
+    frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 502, 503}): Failure
+}
 
 
 def read_id(text: str, what: str) -> int:
     """An id from the wire; what cannot be one of ours is a 404 like any other unknown id."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _BIGGEST_ID):  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _BIGGEST_ID):
         raise not_found(what)
     return int(text)
 
@@ -54,8 +58,10 @@ def read_instant(text: str, field: str) -> datetime:
     """An ISO 8601 instant with its offset (`Z` or `+02:00`); a 400 otherwise."""
     try:
         at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError("no offset")
-        return at.astimezone(UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Problem(400, "invalid_field", f"{field}: give an instant such as 2026-02-03T04:05:06Z.", field=field) from None
+        pass  # told below, like an instant without an offset
+    raise Problem(
+        400, "invalid_field", f"{field}: give an instant such as 2026-02-03T04:05:06Z.", field=field
+    )

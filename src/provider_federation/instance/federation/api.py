@@ -8,7 +8,14 @@ from ninja import Query, Router
 
 from provider_federation import __version__
 from provider_federation.instance.federation.queries import CAPABILITIES, schemes
-from provider_federation.instance.federation.schemas import ChangeOut, ChangesOut, ChangesQuery, SchemeOut, SignedStatusOut, StatusOut
+from provider_federation.instance.federation.schemas import (
+    ChangeOut,
+    ChangesOut,
+    ChangesQuery,
+    SchemeOut,
+    SignedStatusOut,
+    StatusOut,
+)
 from provider_federation.instance.invoicing.queries import changes_after
 from provider_federation.instance.people.access import Access, principal_of
 from provider_federation.instance.wire import FAILURES
@@ -38,9 +45,13 @@ def status(request: HttpRequest) -> StatusOut:
     )
 
 
-@router.get("/federation/changes", response={200: ChangesOut, **FAILURES}, auth=Access("billing.read", "read"))
+@router.get(
+    "/federation/changes", response={200: ChangesOut, **FAILURES}, auth=Access("billing.read", "read")
+)
 def changes(request: HttpRequest, query: Query[ChangesQuery]) -> ChangesOut:
-    """Everything that changed since the cursor, in the order of commits; without a cursor from the beginning."""
+    """Everything that changed since the cursor, in the order of commits; without one from the beginning."""
     refuse_unknown_query(request, ("cursor", "limit"))
     epoch, page, following, more = changes_after(query.cursor, query.limit)
-    return ChangesOut(epoch=epoch, items=[ChangeOut.of(change) for change in page], next_cursor=following, has_more=more)
+    return ChangesOut(
+        epoch=epoch, items=[ChangeOut.of(change) for change in page], next_cursor=following, has_more=more
+    )

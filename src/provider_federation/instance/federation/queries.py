@@ -23,10 +23,15 @@ class Scheme:
 
 
 def schemes() -> list[Scheme]:
-    """Every scheme of the contract, weakest first. One is accepted when the policy takes it and a key uses it."""
+    """Every scheme of the contract, weakest first. One is accepted when the policy takes it and a key uses
+    it.
+    """
     federation = settings.FEDERATION
     used = {key.algorithm for key in federation.keyring} & set(federation.policy.accept)
-    return [Scheme(name, _accepted(name, used & set(algorithms)), _until(name)) for name, algorithms in _SCHEMES.items()]
+    return [
+        Scheme(name, _accepted(name, used & set(algorithms)), _until(name))
+        for name, algorithms in _SCHEMES.items()
+    ]
 
 
 def _until(name: str) -> datetime | None:

@@ -12,7 +12,9 @@ from provider_federation.protocol import ReplayStore
 
 
 def replay_store() -> ReplayStore:
-    """PostgreSQL where the instance lives there, a file of its own otherwise: it must not wait for the app's writers."""
+    """PostgreSQL where the instance lives there, a file of its own otherwise: it must not wait for the app's
+    writers.
+    """
     if connection.vendor == "postgresql":
         return PostgresReplayStore(settings.DATABASE_URL)
     return SqliteReplayStore(Path(settings.DATA_DIR) / "replay.sqlite3")

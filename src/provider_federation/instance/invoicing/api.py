@@ -46,8 +46,12 @@ def preview(request: HttpRequest, query: Query[WindowQuery]) -> PreviewOut:
 
 
 @router.post("/billing/invoices.create", response={200: CreateOut, **FAILURES}, auth=Access("billing.manage"))
-def create_invoices(request: HttpRequest, query: Query[WindowQuery], body: Body[CreateIn] = _NO_BODY) -> HttpResponse:
-    """Draft invoices, one per customer and currency, for a window or for the lines given. Repeating it reuses what exists."""
+def create_invoices(
+    request: HttpRequest, query: Query[WindowQuery], body: Body[CreateIn] = _NO_BODY
+) -> HttpResponse:
+    """Draft invoices, one per customer and currency, for a window or for the lines given. Repeating it reuses
+    what exists.
+    """
     refuse_unknown_query(request, _WINDOW)
     return run_once(request, caller(request), lambda: _create(query, body), transactional=True)
 
@@ -57,7 +61,9 @@ def list_invoices(request: HttpRequest, query: Query[ListQuery]) -> ListOut:
     """Invoices, newest first, a page at a time."""
     refuse_unknown_query(request, ("status", "cursor", "limit", "updatedSince"))
     since = None if query.updated_since is None else read_instant(query.updated_since, "updatedSince")
-    page, following = queries.list_invoices(status=query.status, updated_since=since, cursor=query.cursor, limit=query.limit)
+    page, following = queries.list_invoices(
+        status=query.status, updated_since=since, cursor=query.cursor, limit=query.limit
+    )
     return ListOut(items=[InvoiceOut.of(invoice) for invoice in page], next_cursor=following)
 
 
@@ -68,9 +74,15 @@ def get_invoice(request: HttpRequest, query: Query[GetQuery]) -> GetOut:
     return GetOut(invoice=InvoiceWithLines.of(queries.get_invoice(read_id(query.id, "invoice"))))
 
 
-@router.post("/integrations/stripe/create-hosted-invoice", response={200: SendOut, **FAILURES}, auth=Access("billing.manage"))
+@router.post(
+    "/integrations/stripe/create-hosted-invoice",
+    response={200: SendOut, **FAILURES},
+    auth=Access("billing.manage"),
+)
 def create_hosted_invoice(request: HttpRequest, body: Body[SendIn]) -> HttpResponse:
-    """Finalise and send the invoice in the client's own Stripe account. A second call answers the same Stripe invoice."""
+    """Finalise and send the invoice in the client's own Stripe account. A second call answers the same Stripe
+    invoice.
+    """
     refuse_unknown_query(request, ())
     invoice_id = read_id(body.id, "invoice")
     return run_once(request, caller(request), lambda: _send(invoice_id), transactional=False)
@@ -78,9 +90,13 @@ def create_hosted_invoice(request: HttpRequest, body: Body[SendIn]) -> HttpRespo
 
 @router.post("/webhooks/stripe", response={200: WebhookOut, **FAILURES}, auth=None)
 def stripe_webhook(request: HttpRequest) -> WebhookOut:
-    """Stripe's events. Authenticated by Stripe's signature over the raw body, which is stored before this answers."""
+    """Stripe's events. Authenticated by Stripe's signature over the raw body, which is stored before this
+    answers.
+    """
     refuse_unknown_query(request, ())
-    state = services.receive_event(request.body, request.headers.get("Stripe-Signature", ""), clock.timestamp())
+    state = services.receive_event(
+        request.body, request.headers.get("Stripe-Signature", ""), clock.timestamp()
+    )
     return WebhookOut(state=state)
 
 
@@ -95,8 +111,13 @@ def _window(asked: WindowQuery | CreateIn) -> Period:
 
 def _create(query: WindowQuery, body: CreateIn) -> CreateOut:
     in_query, in_body = (any(_given(part).values()) for part in (query, body))
-    if (in_query or in_body) and body.lines is not None or (in_query and in_body):
-        raise Problem(400, "invalid_field", "Give one window, in the query or in the body, or lines; not several.", field="lines")
+    if ((in_query or in_body) and body.lines is not None) or (in_query and in_body):
+        raise Problem(
+            400,
+            "invalid_field",
+            "Give one window, in the query or in the body, or lines; not several.",
+            field="lines",
+        )
     if body.lines is not None:
         drafted = services.draft_lines([line.wanted() for line in body.lines])
     else:

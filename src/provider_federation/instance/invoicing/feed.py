@@ -20,7 +20,8 @@ def feed() -> Feed:
 
 
 def record_change(kind: str, *invoices: Invoice) -> None:
-    """Append entries. Call inside the transaction of the change, last: the feed's row stays locked until the commit.
+    """Append entries. Call inside the transaction of the change, last: the feed's row stays locked until the
+    commit.
 
     That lock is what makes the order true: a later number is never visible before an earlier one.
     """

@@ -1,9 +1,9 @@
 """Idempotency-Key on writes: the same key with the same request gets the first answer again, for a week.
 
-An answer is kept when the write succeeded; a refused request changed nothing and may be sent again with its key. A
-duplicate that arrives while the first still runs waits for it. Two kinds of write: `transactional=True` commits its
-effect and the record together; without it (calls to Stripe) the effect must be safe to repeat by itself, and the record
-follows it.
+An answer is kept when the write succeeded; a refused request changed nothing and may be sent again with its
+key. A duplicate that arrives while the first still runs waits for it. Two kinds of write:
+`transactional=True` commits its effect and the record together; without it (calls to Stripe) the effect must
+be safe to repeat by itself, and the record follows it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _WAIT_SECONDS = 25.0
 
 
-def run_once(request: HttpRequest, caller: str, work: Callable[[], Answer], *, transactional: bool) -> HttpResponse:
-    """Run `work` and answer it, or answer what it answered the first time (marked `Idempotent-Replayed: true`).
+def run_once(
+    request: HttpRequest, caller: str, work: Callable[[], Answer], *, transactional: bool
+) -> HttpResponse:
+    """Run `work` and answer it, or answer what it answered the first time (marked `Idempotent-Replayed:
+    true`).
 
     Problems: 400 `bad_idempotency_key`, 422 `idempotency_mismatch`, 409 `idempotency_in_progress`.
     """
@@ -40,9 +43,13 @@ def run_once(request: HttpRequest, caller: str, work: Callable[[], Answer], *, t
             return _response(200, _body(work()))
     if _KEY.fullmatch(key) is None:
         raise Problem(400, "bad_idempotency_key", "An Idempotency-Key is 1 to 255 visible ASCII characters.")
-    busy = Problem(409, "idempotency_in_progress", "The first request with this Idempotency-Key still runs; ask again.")
+    busy = Problem(
+        409, "idempotency_in_progress", "The first request with this Idempotency-Key still runs; ask again."
+    )
     with exclusive("request", f"{caller}:{key}", wait=_WAIT_SECONDS, busy=busy):
-        return _replay(caller, key, request) or _run_and_keep(caller, key, request, work, transactional=transactional)
+        return _replay(caller, key, request) or _run_and_keep(
+            caller, key, request, work, transactional=transactional
+        )
 
 
 def forget_old_records() -> int:
@@ -52,23 +59,34 @@ def forget_old_records() -> int:
 
 
 def _replay(caller: str, key: str, request: HttpRequest) -> HttpResponse | None:
-    record = IdempotencyRecord.objects.filter(caller=caller, key=key, created_at__gte=clock.now() - KEPT).first()
+    record = IdempotencyRecord.objects.filter(
+        caller=caller, key=key, created_at__gte=clock.now() - KEPT
+    ).first()
     if record is None:
         return None
     if record.fingerprint != _fingerprint(request):
-        raise Problem(422, "idempotency_mismatch", "This Idempotency-Key was used for another request; make a new one.")
+        raise Problem(
+            422, "idempotency_mismatch", "This Idempotency-Key was used for another request; make a new one."
+        )
     response = _response(record.status, record.body)
     response["Idempotent-Replayed"] = "true"
     return response
 
 
-def _run_and_keep(caller: str, key: str, request: HttpRequest, work: Callable[[], Answer], *, transactional: bool) -> HttpResponse:
+def _run_and_keep(
+    caller: str, key: str, request: HttpRequest, work: Callable[[], Answer], *, transactional: bool
+) -> HttpResponse:
     with transaction.atomic() if transactional else nullcontext():
         body = _body(work())
         with transaction.atomic():
             forget_old_records()
             IdempotencyRecord.objects.create(
-                caller=caller, key=key, fingerprint=_fingerprint(request), status=200, body=body, created_at=clock.now()
+                caller=caller,
+                key=key,
+                fingerprint=_fingerprint(request),
+                status=200,
+                body=body,
+                created_at=clock.now(),
             )
     return _response(200, body)
 

@@ -1,7 +1,8 @@
-"""A named lock over all threads and processes of one instance, held during calls to Stripe without an open transaction.
+"""A named lock over all threads and processes of one instance, held during calls to Stripe without an open
+transaction.
 
-On PostgreSQL it is a session's advisory lock, on SQLite a locked file in the data folder. Either ends with the process
-that holds it, so that nothing has to expire after a crash.
+On PostgreSQL it is a session's advisory lock, on SQLite a locked file in the data folder. Either ends with
+the process that holds it, so that nothing has to expire after a crash.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class _File:
     def __init__(self, kind: str, digest: bytes) -> None:
         folder = Path(settings.DATA_DIR) / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        # A fixed set of files per kind instead of one per name: two names that share a file only wait for each other.
+        # A fixed set of files per kind instead of one per name: two names that share a file only wait for
+        # each other.
         self.descriptor = os.open(folder / f"{kind}-{digest[0]:02x}.lock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def acquire(self) -> bool:

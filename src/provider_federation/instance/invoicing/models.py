@@ -1,7 +1,8 @@
 """Invoices to the client's customers, and everything that makes each happen once.
 
-The database holds the promises: a lead is on one live invoice (`LeadReservation`), a number belongs to one invoice, a
-Stripe step has one idempotency key, a Stripe event is stored once, a change has one place in the feed.
+The database holds the promises: a lead is on one live invoice (`LeadReservation`), a number belongs to one
+invoice, a Stripe step has one idempotency key, a Stripe event is stored once, a change has one place in the
+feed.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ class InvoiceStatus(models.TextChoices):
 
 
 class Invoice(models.Model):
-    """One invoice: one customer, one currency, a period `[period_from, period_to)`. Amounts in minor units."""
+    """One invoice: one customer, one currency, `[period_from, period_to)`. Amounts in minor units."""
 
     number = models.CharField(max_length=32, unique=True)
-    # What the invoice is called in Stripe's metadata: unlike the number it never comes again, not even after a restored backup.
+    # What the invoice is called in Stripe's metadata: unlike the number it never comes again, not even after
+    # a restored backup.
     reference = models.CharField(max_length=40, unique=True, default=new_reference, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
     status = models.CharField(max_length=16, choices=InvoiceStatus.choices, default=InvoiceStatus.DRAFT)
@@ -42,7 +44,7 @@ class Invoice(models.Model):
     updated_at = models.DateTimeField(default=clock.now)
     sent_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
-    stripe_invoice_id = models.CharField(max_length=128, null=True, blank=True, unique=True)  # noqa: DJ001  null, so that it can be unique
+    stripe_invoice_id = models.CharField(max_length=128, null=True, blank=True, unique=True)
     stripe_number = models.CharField(max_length=64, blank=True, default="")
     paid_out_of_band = models.BooleanField(default=False)
     hosted_invoice_url = models.CharField(max_length=2000, blank=True, default="")
@@ -55,12 +57,19 @@ class Invoice(models.Model):
             models.Index(fields=["status", "-created_at", "-id"], name="invoicing_invoice_status"),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(status__in=InvoiceStatus.values), name="invoicing_invoice_status_known"),
-            models.CheckConstraint(condition=Q(total_cents=F("subtotal_cents") + F("tax_cents")), name="invoicing_invoice_total"),
             models.CheckConstraint(
-                condition=Q(subtotal_cents__gte=0, tax_cents__gte=0, amount_paid_cents__gte=0), name="invoicing_invoice_not_negative"
+                condition=Q(status__in=InvoiceStatus.values), name="invoicing_invoice_status_known"
             ),
-            models.CheckConstraint(condition=Q(period_from__lt=F("period_to")), name="invoicing_invoice_period"),
+            models.CheckConstraint(
+                condition=Q(total_cents=F("subtotal_cents") + F("tax_cents")), name="invoicing_invoice_total"
+            ),
+            models.CheckConstraint(
+                condition=Q(subtotal_cents__gte=0, tax_cents__gte=0, amount_paid_cents__gte=0),
+                name="invoicing_invoice_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=Q(period_from__lt=F("period_to")), name="invoicing_invoice_period"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -84,7 +93,8 @@ class InvoiceLine(models.Model):
             models.UniqueConstraint(fields=["invoice", "position"], name="invoicing_line_position"),
             models.UniqueConstraint(fields=["invoice", "lead"], name="invoicing_line_lead"),
             models.CheckConstraint(
-                condition=Q(amount_cents=F("quantity") * F("unit_price_cents")) & Q(amount_cents__gte=1), name="invoicing_line_amount"
+                condition=Q(amount_cents=F("quantity") * F("unit_price_cents")) & Q(amount_cents__gte=1),
+                name="invoicing_line_amount",
             ),
         ]
 
@@ -93,7 +103,9 @@ class InvoiceLine(models.Model):
 
 
 class LeadReservation(models.Model):
-    """Holds a lead for the line of a live invoice. Its primary key is the lead: no two live invoices can have it."""
+    """Holds a lead for the line of a live invoice. Its primary key is the lead: no two live invoices can have
+    it.
+    """
 
     lead = models.OneToOneField(Lead, primary_key=True, on_delete=models.PROTECT, related_name="reservation")
     line = models.OneToOneField(InvoiceLine, on_delete=models.PROTECT, related_name="reservation")
@@ -103,7 +115,9 @@ class LeadReservation(models.Model):
 
 
 class NumberSeries(models.Model):
-    """The last invoice number given, in the single row 1; whoever draws a number holds that row until the commit."""
+    """The last invoice number given, in the single row 1; whoever draws a number holds that row until the
+    commit.
+    """
 
     last_number = models.BigIntegerField(default=0)
 
@@ -122,7 +136,9 @@ class Feed(models.Model):
 
 
 class Change(models.Model):
-    """One entry of the feed. `mark` is random: a cursor that another history made (a restored backup) does not fit."""
+    """One entry of the feed. `mark` is random: a cursor that another history made (a restored backup) does
+    not fit.
+    """
 
     seq = models.BigIntegerField(primary_key=True)
     mark = models.CharField(max_length=16)
@@ -135,9 +151,11 @@ class Change(models.Model):
 
 
 class StripeStep(models.Model):
-    """One step towards a sent invoice (`stripe_account.Journal`): its idempotency key is committed before the call.
+    """One step towards a sent invoice (`stripe_account.Journal`): its idempotency key is committed before the
+    call.
 
-    `journal_key` names the order or the customer it belongs to; `result_id` is null while the outcome is unknown.
+    `journal_key` names the order or the customer it belongs to; `result_id` is null while the outcome is
+    unknown.
     """
 
     journal_key = models.CharField(max_length=200)
@@ -149,7 +167,9 @@ class StripeStep(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["journal_key", "step"], name="invoicing_stripestep_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["journal_key", "step"], name="invoicing_stripestep_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.journal_key} {self.step}"

@@ -18,7 +18,9 @@ from provider_federation.money import Period
 
 def billable_leads(window: Period) -> QuerySet[Lead]:
     """Converted in the window, chargeable, and on no live invoice; newest first."""
-    leads = chargeable_leads().filter(converted_at__gte=window.start, converted_at__lt=window.end, reservation__isnull=True)
+    leads = chargeable_leads().filter(
+        converted_at__gte=window.start, converted_at__lt=window.end, reservation__isnull=True
+    )
     return leads.select_related("customer").order_by("-converted_at", "-id")
 
 
@@ -35,14 +37,23 @@ def drafts_of_window(window: Period) -> list[Invoice]:
 
 def get_invoice(invoice_id: int) -> Invoice:
     """One invoice with its customer and lines; 404 `not_found`."""
-    invoice = Invoice.objects.select_related("customer").prefetch_related("lines__lead").filter(pk=invoice_id).first()
+    invoice = (
+        Invoice.objects.select_related("customer")
+        .prefetch_related("lines__lead")
+        .filter(pk=invoice_id)
+        .first()
+    )
     if invoice is None:
         raise not_found("invoice")
     return invoice
 
 
 def list_invoices(
-    *, status: str | None = None, updated_since: datetime | None = None, cursor: str | None = None, limit: int = 50
+    *,
+    status: str | None = None,
+    updated_since: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
 ) -> tuple[list[Invoice], str | None]:
     """A page of invoices, newest first, and the cursor of the next page or None."""
     rows = Invoice.objects.select_related("customer").order_by("-created_at", "-id")
@@ -75,7 +86,9 @@ def read_time_cursor(cursor: str) -> tuple[datetime, int]:
 
 
 def changes_after(cursor: str | None, limit: int) -> tuple[str, list[Change], str, bool]:
-    """`(epoch, entries, next cursor, has more)` in the order of commits; 409 `cursor_unknown` for another history's cursor."""
+    """`(epoch, entries, next cursor, has more)` in the order of commits; 409 `cursor_unknown` for another
+    history's cursor.
+    """
     row = feed()
     after, mark = _read_feed_cursor(cursor, row.epoch)
     changes = Change.objects.filter(seq__gt=after).select_related("invoice__customer").order_by("seq")
@@ -90,9 +103,15 @@ def _read_feed_cursor(cursor: str | None, epoch: str) -> tuple[int, str]:
     if cursor is None:
         return 0, ""
     of_epoch, seq, mark = decode_cursor(cursor, (str, int, str))
-    known = of_epoch == epoch and ((seq == 0 and mark == "") or Change.objects.filter(seq=seq, mark=str(mark)).exists())
+    known = of_epoch == epoch and (
+        (seq == 0 and mark == "") or Change.objects.filter(seq=seq, mark=str(mark)).exists()
+    )
     if not known:
-        raise Problem(409, "cursor_unknown", "This cursor belongs to another history of this instance; start over without one.")
+        raise Problem(
+            409,
+            "cursor_unknown",
+            "This cursor belongs to another history of this instance; start over without one.",
+        )
     return int(seq), str(mark)
 
 

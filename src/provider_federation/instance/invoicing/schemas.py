@@ -36,7 +36,9 @@ class ListQuery(Schema):
     status: Status | None = None
     cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-    updated_since: Annotated[str | None, Field(alias="updatedSince", max_length=40, json_schema_extra={"format": "date-time"})] = None
+    updated_since: Annotated[
+        str | None, Field(alias="updatedSince", max_length=40, json_schema_extra={"format": "date-time"})
+    ] = None
 
 
 class GetQuery(Schema):
@@ -44,11 +46,15 @@ class GetQuery(Schema):
 
 
 class _CamelStrict(Strict):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", str_strip_whitespace=True, alias_generator=to_camel, populate_by_name=True
+    )
 
 
 class LineIn(_CamelStrict):
-    """A line as the preview showed it. Only `leadId` chooses; an amount or customer that differs from ours refuses the request."""
+    """A line as the preview showed it. Only `leadId` chooses; an amount or customer that differs from ours
+    refuses the request.
+    """
 
     lead_id: Id
     lead_public_id: Annotated[str | None, Field(max_length=40)] = None
@@ -171,7 +177,7 @@ class InvoiceOut(Wire):
 
     @classmethod
     def of(cls, invoice: Invoice) -> InvoiceOut:
-        return cls(**_columns(invoice))
+        return cls.model_validate(_columns(invoice))
 
 
 class InvoiceLineOut(Wire):
@@ -205,8 +211,11 @@ class InvoiceWithLines(InvoiceOut):
 
     @classmethod
     def of(cls, invoice: Invoice) -> InvoiceWithLines:
-        lines = [InvoiceLineOut.of(line) for line in sorted(invoice.lines.all(), key=lambda line: line.position)]
-        return cls(**_columns(invoice), stripe_number=invoice.stripe_number or None, invoice_pdf=invoice.invoice_pdf or None, lines=lines)
+        lines = [
+            InvoiceLineOut.of(line) for line in sorted(invoice.lines.all(), key=lambda line: line.position)
+        ]
+        more = {"stripe_number": invoice.stripe_number or None, "invoice_pdf": invoice.invoice_pdf or None}
+        return cls.model_validate({**_columns(invoice), **more, "lines": lines})
 
 
 class ListOut(Answer):

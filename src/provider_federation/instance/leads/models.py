@@ -51,7 +51,9 @@ class Lead(models.Model):
     source = models.CharField(max_length=16, choices=Source.choices, default=Source.SYSTEM)
     status = models.CharField(max_length=16, choices=LeadStatus.choices, default=LeadStatus.NEW)
     eligible = models.BooleanField(default=True)
-    customer = models.ForeignKey(Customer, null=True, blank=True, on_delete=models.PROTECT, related_name="leads")
+    customer = models.ForeignKey(
+        Customer, null=True, blank=True, on_delete=models.PROTECT, related_name="leads"
+    )
     price_cents = models.BigIntegerField(null=True, blank=True)
     currency = models.CharField(max_length=3, default="usd")
     created_at = models.DateTimeField(default=clock.now, db_index=True)
@@ -61,7 +63,8 @@ class Lead(models.Model):
         indexes = [models.Index(fields=["converted_at", "id"], name="leads_lead_converted")]
         constraints = [
             models.CheckConstraint(
-                condition=Q(price_cents__isnull=True) | Q(price_cents__gte=1, price_cents__lte=HIGHEST_PRICE_CENTS),
+                condition=Q(price_cents__isnull=True)
+                | Q(price_cents__gte=1, price_cents__lte=HIGHEST_PRICE_CENTS),
                 name="leads_lead_price",
             ),
             models.CheckConstraint(condition=Q(source__in=Source.values), name="leads_lead_source"),

@@ -10,7 +10,9 @@ from provider_federation.instance.leads.models import Lead, Source
 
 
 def chargeable_leads() -> QuerySet[Lead]:
-    """Converted leads from the system that are eligible, priced and belong to a customer; billed ones included."""
+    """Converted leads from the system that are eligible, priced and belong to a customer; billed ones
+    included.
+    """
     return Lead.objects.filter(
         source=Source.SYSTEM,
         eligible=True,
@@ -21,5 +23,7 @@ def chargeable_leads() -> QuerySet[Lead]:
 
 
 def system_conversions(start: datetime, end: datetime) -> QuerySet[Lead]:
-    """What the provider rates: every lead of the system that converted in `[start, end)`, whatever the client charges for it."""
+    """What the provider rates: every lead of the system that converted in `[start, end)`, whatever the client
+    charges for it.
+    """
     return Lead.objects.filter(source=Source.SYSTEM, converted_at__gte=start, converted_at__lt=end)

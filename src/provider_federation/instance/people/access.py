@@ -1,12 +1,12 @@
 """Who may call a route: a signed federation request, or a signed-in person whose role allows it.
 
-The federation middleware has judged the signature before Django sees the request. What remains here is the scope, the
-person's role, and for cookies the protection against cross-site requests.
+The federation middleware has judged the signature before Django sees the request. What remains here is the
+scope, the person's role, and for cookies the protection against cross-site requests.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from django.http import HttpRequest
 from ninja.utils import check_csrf
@@ -26,11 +26,13 @@ def principal_of(request: HttpRequest) -> Any | None:
 
 def person_of(request: HttpRequest) -> Person | None:
     """Whoever is signed in, or None."""
-    return cast("Person", request.user) if request.user.is_authenticated else None
+    return request.user if request.user.is_authenticated else None
 
 
 def caller_of(request: HttpRequest) -> str:
-    """A stable name of the caller: `provider` for any key of the portal (keys rotate), `person:<id>` otherwise."""
+    """A stable name of the caller: `provider` for any key of the portal (keys rotate), `person:<id>`
+    otherwise.
+    """
     if principal_of(request) is not None:
         return "provider"
     return f"person:{request.user.pk}"

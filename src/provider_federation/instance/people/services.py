@@ -14,7 +14,9 @@ from provider_federation.kit.problem import Problem, not_found
 def add_person(email: str, password: str, *, name: str = "", role: str = Role.VIEWER) -> Person:
     """A new person who can sign in. Problem `invalid_field`, `weak_password` or `person_exists`."""
     email = _checked_email(email)
-    person = Person(email=email, name=name or email.partition("@")[0].replace(".", " ").title(), role=_checked_role(role))
+    person = Person(
+        email=email, name=name or email.partition("@")[0].replace(".", " ").title(), role=_checked_role(role)
+    )
     _set_password(person, password)
     try:
         with transaction.atomic():

@@ -8,7 +8,15 @@ from ninja import Query, Router
 
 from provider_federation.instance.people.access import Access
 from provider_federation.instance.usage import queries
-from provider_federation.instance.usage.schemas import AiOut, LeadOut, LeadsOut, LimitsOut, PeriodOut, UsageOut, UsageQuery
+from provider_federation.instance.usage.schemas import (
+    AiOut,
+    LeadOut,
+    LeadsOut,
+    LimitsOut,
+    PeriodOut,
+    UsageOut,
+    UsageQuery,
+)
 from provider_federation.instance.wire import FAILURES
 from provider_federation.kit import clock
 from provider_federation.kit.web.api import refuse_unknown_query
@@ -18,7 +26,9 @@ router = Router(tags=["usage"])
 
 @router.get("/provider/usage", response={200: UsageOut, **FAILURES}, auth=Access("billing.read", "read"))
 def usage(request: HttpRequest, query: Query[UsageQuery]) -> UsageOut:
-    """The month's conversions (newest first, a page at a time), its AI usage and how much of the plan is used."""
+    """The month's conversions (newest first, a page at a time), its AI usage and how much of the plan is
+    used.
+    """
     refuse_unknown_query(request, ("period", "cursor", "limit"))
     period = queries.read_month(query.period)
     leads, following = queries.conversions_page(period, query.cursor, query.limit)
@@ -27,7 +37,11 @@ def usage(request: HttpRequest, query: Query[UsageQuery]) -> UsageOut:
         client_org_id=settings.INSTANCE_ORG_ID,
         period=PeriodOut.of(period, clock.now()),
         currency=queries.AI_CURRENCY,
-        leads=LeadsOut(count=queries.count_conversions(period), items=[LeadOut.of(lead) for lead in leads], next_cursor=following),
+        leads=LeadsOut(
+            count=queries.count_conversions(period),
+            items=[LeadOut.of(lead) for lead in leads],
+            next_cursor=following,
+        ),
         ai=AiOut.of(ai),
         limits=LimitsOut.of(period, ai.calls),
     )

@@ -21,7 +21,10 @@ class AiUsageEvent(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(cost_pico__gte=0, cost_pico__lte=HIGHEST_COST_PICO), name="usage_event_cost"),
+            models.CheckConstraint(
+                condition=models.Q(cost_pico__gte=0, cost_pico__lte=HIGHEST_COST_PICO),
+                name="usage_event_cost",
+            ),
         ]
 
     def __str__(self) -> str:

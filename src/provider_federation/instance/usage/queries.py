@@ -1,4 +1,6 @@
-"""What the provider rates: the month's conversions with their evidence, AI usage, and how much of the plan is used."""
+"""What the provider rates: the month's conversions with their evidence, AI usage, and how much of the plan is
+used.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def conversions_page(period: Period, cursor: str | None, limit: int) -> tuple[li
         leads = leads.filter(Q(converted_at__lt=at) | Q(converted_at=at, id__lt=last_id))
     page = list(leads[: limit + 1])
     last = page[limit - 1] if len(page) > limit else None
-    return page[:limit], time_cursor(last.converted_at, last.pk) if last is not None and last.converted_at else None
+    return page[:limit], time_cursor(
+        last.converted_at, last.pk
+    ) if last is not None and last.converted_at else None
 
 
 def count_conversions(period: Period) -> int:
@@ -59,9 +63,14 @@ def count_conversions(period: Period) -> int:
 def evidence_of(lead: Lead) -> str:
     """`sha256:<hex>` over the canonical JSON of lead id, public id, conversion time and source."""
     assert lead.converted_at is not None
-    return digest({
-        "leadId": str(lead.pk), "leadPublicId": lead.public_id, "convertedAt": iso(lead.converted_at), "source": lead.source,
-    })
+    return digest(
+        {
+            "leadId": str(lead.pk),
+            "leadPublicId": lead.public_id,
+            "convertedAt": iso(lead.converted_at),
+            "source": lead.source,
+        }
+    )
 
 
 def ai_usage(period: Period) -> AiUsage:
@@ -69,14 +78,18 @@ def ai_usage(period: Period) -> AiUsage:
     one = 10**PICO
     # Summed in two parts: SQLite's sum ends at 64 bits, which all costs of a busy month in pico could pass.
     sums = AiUsageEvent.objects.filter(at__gte=period.start, at__lt=period.end).aggregate(
-        whole=Coalesce(Sum(F("cost_pico") / one), 0), rest=Coalesce(Sum(F("cost_pico") % one), 0), calls=Coalesce(Sum("calls"), 0)
+        whole=Coalesce(Sum(F("cost_pico") / one), 0),
+        rest=Coalesce(Sum(F("cost_pico") % one), 0),
+        calls=Coalesce(Sum("calls"), 0),
     )
     return AiUsage(Decimal(int(sums["whole"]) * one + int(sums["rest"])).scaleb(-PICO), int(sums["calls"]))
 
 
 def used_of_plan(period: Period, calls: int) -> Used:
     """Leads that came in from the system, people who can sign in, and one credit for each AI call."""
-    leads = Lead.objects.filter(source=Source.SYSTEM, created_at__gte=period.start, created_at__lt=period.end).count()
+    leads = Lead.objects.filter(
+        source=Source.SYSTEM, created_at__gte=period.start, created_at__lt=period.end
+    ).count()
     return Used(leads, Person.objects.filter(is_active=True).count(), calls)
 
 

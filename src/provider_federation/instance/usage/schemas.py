@@ -45,7 +45,12 @@ class LeadOut(Wire):
     def of(cls, lead: Lead) -> LeadOut:
         assert lead.converted_at is not None
         evidence = queries.evidence_of(lead)
-        return cls(lead_id=str(lead.pk), lead_public_id=lead.public_id, converted_at=lead.converted_at, evidence=evidence)
+        return cls(
+            lead_id=str(lead.pk),
+            lead_public_id=lead.public_id,
+            converted_at=lead.converted_at,
+            evidence=evidence,
+        )
 
 
 class LeadsOut(Wire):
@@ -64,7 +69,12 @@ class AiOut(Wire):
 
     @classmethod
     def of(cls, usage: AiUsage) -> AiOut:
-        return cls(cost=plain(usage.cost), currency=queries.AI_CURRENCY, calls=usage.calls, cap_cents=settings.INSTANCE_AI_CAP_CENTS)
+        return cls(
+            cost=plain(usage.cost),
+            currency=queries.AI_CURRENCY,
+            calls=usage.calls,
+            cap_cents=settings.INSTANCE_AI_CAP_CENTS,
+        )
 
 
 class LimitOut(Wire):

@@ -1,4 +1,6 @@
-"""Believable data for a demo or a try-out, made through the product's own services; the same seed makes the same data."""
+"""Believable data for a demo or a try-out, made through the product's own services; the same seed makes the
+same data.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,54 @@ from provider_federation.instance.usage.services import record_ai_usage
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 
-_FIRST = ("Ada", "Ben", "Carla", "Dmitri", "Elena", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Keiko", "Liam", "Mara", "Noor", "Otis", "Priya")
-_LAST = ("Abbott", "Brandt", "Castillo", "Dubois", "Eriksen", "Fischer", "Grant", "Haddad", "Ito", "Jensen", "Kowalski", "Lopez", "Meyer", "Novak")
-_FIRMS = ("Harbor", "Summit", "Willow", "Granite", "Juniper", "Lakeside", "Northwind", "Redwood", "Silver", "Sunrise", "Timber", "Valley")
+_FIRST = (
+    "Ada",
+    "Ben",
+    "Carla",
+    "Dmitri",
+    "Elena",
+    "Farid",
+    "Grace",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Keiko",
+    "Liam",
+    "Mara",
+    "Noor",
+    "Otis",
+    "Priya",
+)
+_LAST = (
+    "Abbott",
+    "Brandt",
+    "Castillo",
+    "Dubois",
+    "Eriksen",
+    "Fischer",
+    "Grant",
+    "Haddad",
+    "Ito",
+    "Jensen",
+    "Kowalski",
+    "Lopez",
+    "Meyer",
+    "Novak",
+)
+_FIRMS = (
+    "Harbor",
+    "Summit",
+    "Willow",
+    "Granite",
+    "Juniper",
+    "Lakeside",
+    "Northwind",
+    "Redwood",
+    "Silver",
+    "Sunrise",
+    "Timber",
+    "Valley",
+)
 _TRADES = ("Partners", "Services", "Group", "Studio", "& Sons", "Works")
 _PRICES = (4_500, 6_000, 7_500, 9_900, 12_000, 15_000)
 _AI_KINDS = ("lead-summary", "email-draft", "call-notes", "lead-scoring")
@@ -36,7 +83,9 @@ class Seeded:
 
 
 def seed_instance(*, leads: int, months: int, seed: int) -> Seeded:
-    """Customers, leads over the last `months` months until now, conversions and AI usage. 409 `not_empty` otherwise."""
+    """Customers, leads over the last `months` months until now, conversions and AI usage. 409 `not_empty`
+    otherwise.
+    """
     if Lead.objects.exists() or Customer.objects.exists():
         raise Problem(409, "not_empty", "This instance has data already; seed is for an empty one.")
     chance, now = random.Random(seed), clock.now()  # noqa: S311  data for show, no secret
@@ -44,7 +93,9 @@ def seed_instance(*, leads: int, months: int, seed: int) -> Seeded:
     with transaction.atomic():
         customers = _customers(chance, count=max(3, min(40, leads // 12)), at=start)
         moments = sorted(_moment(chance, start, now) for _ in range(leads))
-        converted = sum(_lead(chance, number, at, now, customers) for number, at in enumerate(moments, start=1))
+        converted = sum(
+            _lead(chance, number, at, now, customers) for number, at in enumerate(moments, start=1)
+        )
         events = sum(_ai_usage(chance, at, now) for at in moments)
     return Seeded(len(customers), leads, converted, events)
 
@@ -61,14 +112,18 @@ def _host(name: str) -> str:
 
 def _moment(chance: random.Random, start: datetime, now: datetime) -> datetime:
     """Growing a little over time, in working hours, never in the future."""
-    share = chance.random() ** 0.8
+    share = float(chance.random() ** 0.8)
     day = start + (now - start) * share
-    at = day.replace(hour=chance.randint(7, 18), minute=chance.randint(0, 59), second=chance.randint(0, 59), microsecond=0)
+    at = day.replace(
+        hour=chance.randint(7, 18), minute=chance.randint(0, 59), second=chance.randint(0, 59), microsecond=0
+    )
     return min(max(at, start), now)
 
 
 def _lead(chance: random.Random, number: int, at: datetime, now: datetime, customers: list[Customer]) -> bool:
-    source = Source.SYSTEM if chance.random() < _SHARE_SYSTEM else chance.choice([Source.MANUAL, Source.IMPORT])
+    source = (
+        Source.SYSTEM if chance.random() < _SHARE_SYSTEM else chance.choice([Source.MANUAL, Source.IMPORT])
+    )
     lead = add_lead(
         f"{chance.choice(_FIRST)} {chance.choice(_LAST)}",
         chance.choice(customers),

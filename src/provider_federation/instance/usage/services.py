@@ -13,7 +13,9 @@ _MOST_CALLS = 1_000_000
 
 
 def record_ai_usage(kind: str, *, cost: Decimal, calls: int = 1, at: datetime | None = None) -> AiUsageEvent:
-    """Keep `calls` calls that cost `cost` dollars together, exactly (at most 12 decimals). Problem 400 `bad_amount`."""
+    """Keep `calls` calls that cost `cost` dollars together, exactly (at most 12 decimals). Problem 400
+    `bad_amount`.
+    """
     if not 1 <= calls <= _MOST_CALLS:
         raise Problem(400, "bad_amount", f"A usage event has 1 to {_MOST_CALLS} calls.")
     return AiUsageEvent.objects.create(kind=kind, calls=calls, cost_pico=_pico(cost), at=at or clock.now())

@@ -1,4 +1,6 @@
-"""JSON, in the contract's shape, for whatever goes wrong under /api/ outside a route: 404, 405, CSRF, a bad host, a fault."""
+"""JSON, in the contract's shape, for whatever goes wrong under /api/ outside a route: 404, 405, CSRF, a bad
+host, a fault.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ _SENTENCES = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method; see the Allow header."),
     413: ("body_too_large", "The body is larger than this route takes."),
-    500: ("internal_error", "Something went wrong on our side; the request id is in the X-Request-Id header."),
+    500: (
+        "internal_error",
+        "Something went wrong on our side; the request id is in the X-Request-Id header.",
+    ),
 }
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
 

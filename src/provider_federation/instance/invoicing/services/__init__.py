@@ -5,7 +5,13 @@ from __future__ import annotations
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.invoicing.queries import get_invoice
 from provider_federation.instance.invoicing.services.alerts import raise_alert
-from provider_federation.instance.invoicing.services.drafting import Drafted, WantedLine, draft_invoices, draft_lines, preview_billable
+from provider_federation.instance.invoicing.services.drafting import (
+    Drafted,
+    WantedLine,
+    draft_invoices,
+    draft_lines,
+    preview_billable,
+)
 from provider_federation.instance.invoicing.services.events import apply_event, apply_pending, receive_event
 from provider_federation.instance.invoicing.services.sending import send_hosted_invoice, sending_lock
 from provider_federation.instance.invoicing.services.voiding import void_unsent
@@ -26,6 +32,8 @@ __all__ = [
 
 
 def void_draft(invoice_id: int) -> Invoice:
-    """Void a draft and free its leads; see `void_unsent`. Waits for a sending that is under way. Call outside of a transaction."""
+    """Void a draft and free its leads; see `void_unsent`. Waits for a sending that is under way. Call outside
+    of a transaction.
+    """
     with sending_lock(get_invoice(invoice_id)):
         return void_unsent(invoice_id)

@@ -1,8 +1,8 @@
 """From billable leads to drafts, and back.
 
-Drafting is one queue: whoever drafts holds the row of the number series until the commit. So numbers have no gaps, and
-the second of two concurrent calls sees what the first made and reuses it. The primary key of `LeadReservation` would
-refuse a lead's second invoice even if that queue failed.
+Drafting is one queue: whoever drafts holds the row of the number series until the commit. So numbers have no
+gaps, and the second of two concurrent calls sees what the first made and reuses it. The primary key of
+`LeadReservation` would refuse a lead's second invoice even if that queue failed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from django.db import transaction
 
 from provider_federation.instance.invoicing import queries
 from provider_federation.instance.invoicing.feed import CREATED, record_change
-from provider_federation.instance.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LeadReservation, NumberSeries
+from provider_federation.instance.invoicing.models import (
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    LeadReservation,
+    NumberSeries,
+)
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.queries import chargeable_leads
 from provider_federation.kit import clock
@@ -27,7 +33,9 @@ from provider_federation.money.period import days
 
 @dataclass(frozen=True)
 class Drafted:
-    """What a drafting call has to show. `reused`: everything shown was there before. `window` spans what was asked."""
+    """What a drafting call has to show. `reused`: everything shown was there before. `window` spans what was
+    asked.
+    """
 
     invoices: Sequence[Invoice]
     reused: bool
@@ -36,7 +44,9 @@ class Drafted:
 
 @dataclass(frozen=True)
 class WantedLine:
-    """A line that a caller chose from a preview. Amounts and customer are what the preview said: compared, never used."""
+    """A line that a caller chose from a preview. Amounts and customer are what the preview said: compared,
+    never used.
+    """
 
     lead_id: int
     amount_cents: int | None = None
@@ -49,7 +59,9 @@ def preview_billable(window: Period) -> list[Lead]:
 
 
 def draft_invoices(window: Period) -> Drafted:
-    """Draft one invoice per customer and currency for the window's billable leads, or show the drafts that hold them already."""
+    """Draft one invoice per customer and currency for the window's billable leads, or show the drafts that
+    hold them already.
+    """
     with transaction.atomic():
         series = _lock_series()
         leads = list(queries.billable_leads(window).select_for_update(of=("self",)))
@@ -60,10 +72,11 @@ def draft_invoices(window: Period) -> Drafted:
 
 
 def draft_lines(wanted: Sequence[WantedLine]) -> Drafted:
-    """Draft invoices for exactly these leads; those that a draft holds already are shown with it, the rest must be billable.
+    """Draft invoices for exactly these leads; those that a draft holds already are shown with it, the rest
+    must be billable.
 
-    Problems: 400 `repeated_line`, 404 `not_found`, 409 `lead_not_billable`, `lead_already_billed`, `line_changed`.
-    Nothing is drafted unless every line can be.
+    Problems: 400 `repeated_line`, 404 `not_found`, 409 `lead_not_billable`, `lead_already_billed`,
+    `line_changed`. Nothing is drafted unless every line can be.
     """
     if len({line.lead_id for line in wanted}) != len(wanted):
         raise Problem(400, "repeated_line", "A lead stands twice in lines; it can be billed once.")
@@ -84,34 +97,57 @@ def _lock_series() -> NumberSeries:
 
 def _lock_leads(wanted: Sequence[WantedLine]) -> list[Lead]:
     ids = [line.lead_id for line in wanted]
-    found = {lead.pk: lead for lead in Lead.objects.select_for_update(of=("self",)).select_related("customer").filter(pk__in=ids).order_by("pk")}
+    found = {
+        lead.pk: lead
+        for lead in Lead.objects.select_for_update(of=("self",))
+        .select_related("customer")
+        .filter(pk__in=ids)
+        .order_by("pk")
+    }
     for line in wanted:
         lead = found.get(line.lead_id)
         if lead is None:
             raise not_found(f"lead {line.lead_id}")
-        changed = line.amount_cents not in {None, lead.price_cents} or line.customer_id not in {None, lead.customer_id}
+        changed = line.amount_cents not in {None, lead.price_cents} or line.customer_id not in {
+            None,
+            lead.customer_id,
+        }
         if changed:
-            raise Problem(409, "line_changed", f"Lead {lead.public_id} is not what the preview showed any more; preview again.")
+            raise Problem(
+                409,
+                "line_changed",
+                f"Lead {lead.public_id} is not what the preview showed any more; preview again.",
+            )
     return [found[lead_id] for lead_id in ids]
 
 
 def _drafts_holding(leads: Iterable[Lead]) -> dict[int, Invoice]:
     """Lead id → the draft that holds it; 409 when a sent invoice does."""
     held: dict[int, Invoice] = {}
-    reservations = LeadReservation.objects.filter(lead__in=list(leads)).select_related("lead", "line__invoice__customer")
+    reservations = LeadReservation.objects.filter(lead__in=list(leads)).select_related(
+        "lead", "line__invoice__customer"
+    )
     for reservation in reservations:
         invoice = reservation.line.invoice
         if invoice.status != InvoiceStatus.DRAFT:
-            raise Problem(409, "lead_already_billed", f"Lead {reservation.lead.public_id} was billed with invoice {invoice.number}.")
+            raise Problem(
+                409,
+                "lead_already_billed",
+                f"Lead {reservation.lead.public_id} was billed with invoice {invoice.number}.",
+            )
         held[reservation.lead_id] = invoice
     return held
 
 
 def _billable_or_problem(leads: list[Lead]) -> list[Lead]:
-    chargeable = set(chargeable_leads().filter(pk__in=[lead.pk for lead in leads]).values_list("pk", flat=True))
+    chargeable = set(
+        chargeable_leads().filter(pk__in=[lead.pk for lead in leads]).values_list("pk", flat=True)
+    )
     for lead in leads:
         if lead.pk not in chargeable:
-            raise Problem(409, "lead_not_billable", f"Lead {lead.public_id} is not billable: {_why_not(lead)}.")
+            raise Problem(
+                409, "lead_not_billable", f"Lead {lead.public_id} is not billable: {_why_not(lead)}."
+            )
     return leads
 
 
@@ -163,7 +199,9 @@ def _draft_one(series: NumberSeries, leads: list[Lead], period: tuple[datetime, 
         created_at=now,
         updated_at=now,
     )
-    lines = InvoiceLine.objects.bulk_create(_line(invoice, position, lead) for position, lead in enumerate(leads, start=1))
+    lines = InvoiceLine.objects.bulk_create(
+        _line(invoice, position, lead) for position, lead in enumerate(leads, start=1)
+    )
     LeadReservation.objects.bulk_create(LeadReservation(lead_id=line.lead_id, line=line) for line in lines)
     return invoice
 

@@ -1,7 +1,8 @@
 """Stripe's webhook: verified on the raw bytes, stored once, applied by fetching the invoice afresh.
 
-Applying follows right after the commit that stored the event. When it fails, the event stays pending and the answer is
-an error, so that Stripe sends it again; the next event and `provider-federation instance apply-events` try it as well.
+Applying follows right after the commit that stored the event. When it fails, the event stays pending and the
+answer is an error, so that Stripe sends it again; the next event and `provider-federation instance apply-
+events` try it as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from provider_federation.instance.invoicing.services.merging import merge
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
-from provider_federation.stripe_account import StripeFailed, StripeInvoice, WebhookNotConfigured, WebhookRefused, verify_webhook
+from provider_federation.stripe_account import (
+    StripeFailed,
+    StripeInvoice,
+    WebhookNotConfigured,
+    WebhookRefused,
+    verify_webhook,
+)
 
 State = Literal["applied", "ignored"]
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,80}")
@@ -32,8 +39,9 @@ _log = get_logger(__name__)
 def receive_event(raw: bytes, signature: str, now: float) -> State:
     """Verify, store and apply one delivery; a duplicate is answered from what is stored.
 
-    Problems: 400 `bad_signature`, `timestamp_out_of_window`, `bad_payload`, `livemode_mismatch`, `wrong_account`;
-    503 `stripe_not_configured`; 502 or 503 when Stripe cannot be asked now (the event is kept).
+    Problems: 400 `bad_signature`, `timestamp_out_of_window`, `bad_payload`, `livemode_mismatch`,
+    `wrong_account`; 503 `stripe_not_configured`; 502 or 503 when Stripe cannot be asked now (the event is
+    kept).
     """
     event = _store(_verified(raw, signature, now), raw)
     state = apply_event(event.pk)
@@ -42,7 +50,9 @@ def receive_event(raw: bytes, signature: str, now: float) -> State:
 
 
 def apply_event(event_pk: int) -> State:
-    """Apply one stored event unless that is done. A Stripe failure leaves it pending and is raised as a Problem."""
+    """Apply one stored event unless that is done. A Stripe failure leaves it pending and is raised as a
+    Problem.
+    """
     event = StripeEvent.objects.get(pk=event_pk)
     if event.state != EventState.PENDING:
         return _final(event.state)
@@ -61,9 +71,15 @@ def apply_event(event_pk: int) -> State:
 
 
 def apply_pending(*, limit: int = 1_000) -> tuple[int, int]:
-    """Try pending events, oldest first: `(applied, still pending)`. A failure is kept with its event and logged."""
+    """Try pending events, oldest first: `(applied, still pending)`. A failure is kept with its event and
+    logged.
+    """
     applied = failed = 0
-    for pk in list(StripeEvent.objects.filter(state=EventState.PENDING).order_by("pk").values_list("pk", flat=True)[:limit]):
+    for pk in list(
+        StripeEvent.objects.filter(state=EventState.PENDING)
+        .order_by("pk")
+        .values_list("pk", flat=True)[:limit]
+    ):
         try:
             apply_event(pk)
             applied += 1
@@ -89,7 +105,9 @@ def _check_origin(event: dict[str, Any]) -> None:
         raise Problem(400, "bad_payload", "The body of this webhook is not a Stripe event.")
     live = settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
     if event.get("livemode") is not live:
-        raise Problem(400, "livemode_mismatch", "This event is of the other mode (live or test) than this instance.")
+        raise Problem(
+            400, "livemode_mismatch", "This event is of the other mode (live or test) than this instance."
+        )
     if event.get("account") not in {None, settings.STRIPE_ACCOUNT_ID or None}:
         raise Problem(400, "wrong_account", "This event belongs to another Stripe account.")
 
@@ -117,11 +135,15 @@ def _store(event: dict[str, Any], raw: bytes) -> StripeEvent:
 
 def _apply(event: StripeEvent) -> EventState:
     if event.type == "invoice.deleted":
-        return EventState.IGNORED   # only a draft can be deleted there, and ours is still a draft here
+        return EventState.IGNORED  # only a draft can be deleted there, and ours is still a draft here
     stripe = account.open_account().retrieve_invoice(event.object_id)
     invoice = _ours(stripe)
     if invoice is None:
-        raise_alert("unknown_invoice", _who(event, stripe), "Stripe reports an invoice that this instance did not make.")
+        raise_alert(
+            "unknown_invoice",
+            _who(event, stripe),
+            "Stripe reports an invoice that this instance did not make.",
+        )
         return EventState.IGNORED
     merge(invoice.pk, stripe)
     return EventState.APPLIED
@@ -133,7 +155,11 @@ def _ours(stripe: StripeInvoice) -> Invoice | None:
     if known is not None:
         return known
     reference = stripe.metadata.get(account.ORDER_KEY)
-    return Invoice.objects.filter(reference=reference, stripe_invoice_id__isnull=True).first() if reference else None
+    return (
+        Invoice.objects.filter(reference=reference, stripe_invoice_id__isnull=True).first()
+        if reference
+        else None
+    )
 
 
 def _who(event: StripeEvent, stripe: StripeInvoice) -> str:

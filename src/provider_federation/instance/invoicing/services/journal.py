@@ -1,4 +1,6 @@
-"""The journal of steps towards Stripe, in a table. Each method commits by itself: never call it inside a transaction."""
+"""The journal of steps towards Stripe, in a table. Each method commits by itself: never call it inside a
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class TableJournal:
     def begin(self, key: str, step: str, idempotency_key: str, at: datetime) -> None:
         with transaction.atomic(durable=True):
             row, made = StripeStep.objects.select_for_update().get_or_create(
-                journal_key=key, step=step, defaults={"idempotency_key": idempotency_key, "at": at, "first_at": at}
+                journal_key=key,
+                step=step,
+                defaults={"idempotency_key": idempotency_key, "at": at, "first_at": at},
             )
             if not made and row.result_id is None:
                 row.idempotency_key, row.at = idempotency_key, at

@@ -1,7 +1,8 @@
 """What Stripe says about an invoice, brought into ours: forward only.
 
-Answers and webhooks arrive late, twice and in any order. A finalised invoice only ever moves forward in Stripe
-(open, then uncollectible, then paid or void), so an older answer is recognised by its status and changes nothing.
+Answers and webhooks arrive late, twice and in any order. A finalised invoice only ever moves forward in
+Stripe (open, then uncollectible, then paid or void), so an older answer is recognised by its status and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _RANK = {
 
 
 def merge(invoice_id: int, stripe: StripeInvoice, *, sent: bool = False) -> Invoice:
-    """Bring `stripe` (fetched from the account just now) into the invoice; `sent`: the customer has it by email.
+    """Bring `stripe` (fetched from the account just now) into the invoice; `sent`: the customer has it by
+    email.
 
     Writes a feed entry only when something changed.
     """
@@ -66,6 +68,12 @@ def _take(invoice: Invoice, stripe: StripeInvoice) -> bool:
 
 def _figures(invoice: Invoice) -> tuple[object, ...]:
     return (
-        invoice.stripe_invoice_id, invoice.status, invoice.stripe_number, invoice.hosted_invoice_url, invoice.invoice_pdf,
-        invoice.amount_paid_cents, invoice.paid_out_of_band, invoice.paid_at,
-    )  # fmt: skip
+        invoice.stripe_invoice_id,
+        invoice.status,
+        invoice.stripe_number,
+        invoice.hosted_invoice_url,
+        invoice.invoice_pdf,
+        invoice.amount_paid_cents,
+        invoice.paid_out_of_band,
+        invoice.paid_at,
+    )

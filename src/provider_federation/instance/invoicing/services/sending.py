@@ -11,7 +11,14 @@ from provider_federation.instance.invoicing.services.journal import TableJournal
 from provider_federation.instance.invoicing.services.merging import merge
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.stripe_account import InvoiceOrder, OrderCustomer, OrderLine, Patience, StripeFailed, place_invoice
+from provider_federation.stripe_account import (
+    InvoiceOrder,
+    OrderCustomer,
+    OrderLine,
+    Patience,
+    StripeFailed,
+    place_invoice,
+)
 
 _WAIT_SECONDS = 25.0
 _STRIPE_SECONDS = 20.0
@@ -21,7 +28,8 @@ def send_hosted_invoice(invoice_id: int) -> Invoice:
     """The invoice as it stands after it was sent; a second call answers the same one and asks Stripe nothing.
 
     Call outside of any transaction. Problems: 404 `not_found`; 409 `invoice_void`, `sending_in_progress`; 503
-    `stripe_not_configured`; 502 or 503 `stripe_…`. After any of them, or a crash, call again: what was done is found.
+    `stripe_not_configured`; 502 or 503 `stripe_…`. After any of them, or a crash, call again: what was done
+    is found.
     """
     invoice = get_invoice(invoice_id)
     if invoice.sent_at is not None:
@@ -35,7 +43,9 @@ def send_hosted_invoice(invoice_id: int) -> Invoice:
             raise Problem(409, "invoice_void", f"Invoice {invoice.number} is void; draft its leads again.")
         patience = Patience(tries=3, seconds=_STRIPE_SECONDS)
         try:
-            placed = place_invoice(stripe_account, _order(invoice), TableJournal(), now=clock.now, patience=patience)
+            placed = place_invoice(
+                stripe_account, _order(invoice), TableJournal(), now=clock.now, patience=patience
+            )
         except StripeFailed as failed:
             _alert(invoice, failed)
             raise account.problem_of(failed) from failed
@@ -43,8 +53,12 @@ def send_hosted_invoice(invoice_id: int) -> Invoice:
 
 
 def sending_lock(invoice: Invoice):  # type: ignore[no-untyped-def]  # noqa: ANN201  contextmanager's own type says less than its name
-    """Whoever sends or voids an invoice holds this. By customer: two first invoices must not create them twice in Stripe."""
-    busy = Problem(409, "sending_in_progress", "Another request is sending an invoice to this customer; ask again.")
+    """Whoever sends or voids an invoice holds this. By customer: two first invoices must not create them
+    twice in Stripe.
+    """
+    busy = Problem(
+        409, "sending_in_progress", "Another request is sending an invoice to this customer; ask again."
+    )
     return exclusive("invoice", f"customer-{invoice.customer_id}", wait=_WAIT_SECONDS, busy=busy)
 
 
@@ -61,7 +75,9 @@ def _order(invoice: Invoice) -> InvoiceOrder:
 
 
 def _line(line: InvoiceLine) -> OrderLine:
-    return OrderLine(f"lead-{line.lead_id}", line.description, line.amount_cents, metadata={"pf_lead": line.lead.public_id})
+    return OrderLine(
+        f"lead-{line.lead_id}", line.description, line.amount_cents, metadata={"pf_lead": line.lead.public_id}
+    )
 
 
 def _alert(invoice: Invoice, failed: StripeFailed) -> None:

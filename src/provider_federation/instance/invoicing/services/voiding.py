@@ -20,9 +20,11 @@ def free_leads(invoice: Invoice) -> None:
 
 
 def void_unsent(invoice_id: int) -> Invoice:
-    """Void a draft while its sending lock is held; a draft that a broken sending left in Stripe is deleted there first.
+    """Void a draft while its sending lock is held; a draft that a broken sending left in Stripe is deleted
+    there first.
 
-    Problems: 404 `not_found`; 409 `not_a_draft`, `already_sending` (Stripe may or may not have it: send again, then see).
+    Problems: 404 `not_found`; 409 `not_a_draft`, `already_sending` (Stripe may or may not have it: send
+    again, then see).
     """
     invoice = get_invoice(invoice_id)
     if invoice.status == InvoiceStatus.VOID:
@@ -41,7 +43,9 @@ def void_unsent(invoice_id: int) -> Invoice:
 
 def _require_draft(invoice: Invoice) -> None:
     if invoice.status != InvoiceStatus.DRAFT or invoice.sent_at is not None:
-        raise Problem(409, "not_a_draft", "Only a draft can be voided here; a sent invoice is voided in Stripe.")
+        raise Problem(
+            409, "not_a_draft", "Only a draft can be voided here; a sent invoice is voided in Stripe."
+        )
 
 
 def _remove_from_stripe(invoice: Invoice) -> None:
@@ -49,12 +53,18 @@ def _remove_from_stripe(invoice: Invoice) -> None:
     if begun is None:
         return
     if begun.result_id is None:
-        raise Problem(409, "already_sending", "This invoice may be in Stripe already; send it again to finish.")
+        raise Problem(
+            409, "already_sending", "This invoice may be in Stripe already; send it again to finish."
+        )
     stripe = account.open_account()
     try:
         if stripe.retrieve_invoice(begun.result_id).status != "draft":
-            raise Problem(409, "not_a_draft", "Stripe has finalised this invoice; send it again to finish, then void it there.")
+            raise Problem(
+                409,
+                "not_a_draft",
+                "Stripe has finalised this invoice; send it again to finish, then void it there.",
+            )
         stripe.delete_draft(begun.result_id, idempotency_key=f"pf/{invoice.reference}/delete/1")
     except StripeFailed as failed:
-        if failed.code != "resource_missing":   # deleted before, by us or by hand
+        if failed.code != "resource_missing":  # deleted before, by us or by hand
             raise account.problem_of(failed) from failed
