@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 
 from django.db import DatabaseError, transaction
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
@@ -68,6 +69,31 @@ def sync_many(instance_ids: Sequence[uuid.UUID]) -> None:
         _log.info("synced", instance=instance.name, code=finding.code, **finding.result)
 
     run_each(Instance.objects.filter(pk__in=instance_ids, enabled=True), sync)
+
+
+def fail_orphans() -> int:
+    """Calls that wait although no job for their run is left (one was given up, or deleted by hand) become
+    failures that
+    an operator can see and retry; how many.
+    """
+    with transaction.atomic():
+        # Runs first: a run and its jobs became visible together, so a job that is missing now is gone.
+        unfinished = list(
+            FleetRun.objects.select_for_update(skip_locked=True).filter(finished_at__isnull=True)
+        )
+        jobs = ProcrastinateJob.objects.filter(task_name="fleet.run_shard", status__in=["todo", "doing"])
+        alive = set(jobs.values_list("args__run_id", flat=True))
+        runs = [run for run in unfinished if str(run.pk) not in alive]
+        orphans = FleetCall.objects.filter(run__in=runs, status__in=UNFINISHED).update(
+            status=CallStatus.FAILED,
+            outcome=OutcomeKind.INTERNAL,
+            code="job_lost",
+            sentence="The job behind this call was given up; retry it.",
+            finished_at=clock.now(),
+        )
+        for run in runs:
+            settle_run(run.pk)
+    return orphans
 
 
 async def _work(shim: Shim, call: FleetCall) -> None:

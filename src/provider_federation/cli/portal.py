@@ -1,0 +1,338 @@
+"""`provider-federation portal …`: run and look after the Provider Portal."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+user = typer.Typer(no_args_is_help=True, help="Operators: the people who sign in to the portal.")
+token = typer.Typer(no_args_is_help=True, help="API tokens: the programs that call the portal.")
+instance = typer.Typer(no_args_is_help=True, help="The directory of client instances.")
+app.add_typer(user, name="user")
+app.add_typer(token, name="token")
+app.add_typer(instance, name="instance")
+
+_SETTINGS = "provider_federation.portal.settings"
+_MIGRATION_LOCK = 0x5046_4D49  # any number that nobody else locks in this database
+
+Role = Annotated[str, typer.Option(help="admin, billing or support")]
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+
+
+def _setup(service: str = "cli") -> None:
+    """Load Django with the portal's settings; a bad setting stops here with a line that names the
+    variable.
+    """
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", _SETTINGS)
+    import django
+    from django.conf import settings
+
+    from provider_federation.kit.logs import configure_logs
+
+    configure_logs(service=service, development=settings.DEVELOPMENT)
+    django.setup()
+
+
+def _stop(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _actor() -> str:
+    return f"cli:{getpass.getuser()}"
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
+) -> None:
+    """The web process: pages, API, webhooks, health. Any number may run."""
+    _setup("portal")
+    import uvicorn
+
+    listener = _listen(host, port)
+    from provider_federation.portal.asgi import application
+
+    print(f"portal on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="off",
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=20,
+        h11_max_incomplete_event_size=65_536,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Jobs at once in this process.")] = 4,
+) -> None:
+    """A worker: runs jobs and keeps the schedule. Any number may run, on any number of hosts."""
+    _setup("worker")
+    from provider_federation.portal.worker import run_worker
+
+    run_worker(concurrency)
+
+
+@app.command()
+def migrate(
+    wait: Annotated[int, typer.Option(min=0, max=600, help="Seconds to wait for the database.")] = 30,
+) -> None:
+    """Bring the database up to date. Two at once take turns."""
+    _setup()
+    from django.core.management import call_command
+    from django.db import connection
+
+    _wait_for_database(wait)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK])
+    print("The database is up to date.")
+
+
+@app.command("new-master-key")
+def new_master_key(
+    name: Annotated[str, typer.Option(help="Its id: letters and digits.")] = "",
+) -> None:
+    """Print a fresh master key for PORTAL_MASTER_KEYS. Put it in front of the ones there; keep it out of
+    the database's backups.
+    """
+    import base64
+    import secrets
+
+    key_id = name or f"k{secrets.token_hex(3)}"
+    if not key_id.isalnum():
+        _stop("The id of a master key has letters and digits only.")
+    print(f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}")
+
+
+@app.command("check-audit")
+def check_audit() -> None:
+    """Read the whole audit trail and say whether anybody changed it since; exits 1 when somebody did."""
+    _setup()
+    from provider_federation.portal.audit.services import verify_chain
+
+    report = verify_chain()
+    print(f"{report.checked} events checked: {'unbroken' if report.ok else report.problem}.")
+    if not report.ok:
+        print(f"The first one that is wrong: number {report.broken_at}.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@user.command("add")
+def user_add(
+    email: str, name: str = "", role: Role = "support", *, password_stdin: FromStdin = False
+) -> None:
+    """Add an operator who can sign in at once."""
+    _setup()
+    from provider_federation.portal.operators import services
+
+    password = _password(from_stdin=password_stdin)
+    operator = services.add_operator(email=email, password=password, role=role, name=name, actor=_actor())
+    print(f"{operator.email} may sign in as {operator.role}.")
+
+
+@user.command("list")
+def user_list() -> None:
+    """The operators, by address."""
+    _setup()
+    from provider_federation.portal.operators.models import Operator
+
+    for operator in Operator.objects.order_by("email"):
+        state = "active" if operator.is_active else "switched off"
+        print(f"{operator.email}\t{operator.role}\t{state}\t{operator.name}")
+
+
+@user.command("password")
+def user_password(email: str, *, password_stdin: FromStdin = False) -> None:
+    """Set an operator's password; every session of theirs ends."""
+    _setup()
+    from provider_federation.portal.operators import services
+
+    services.set_password(_operator(email).pk, _password(from_stdin=password_stdin), actor=_actor())
+    print(f"{email} has a new password.")
+
+
+@user.command("role")
+def user_role(
+    email: str, role: str, *, active: Annotated[bool, typer.Option("--active/--inactive")] = True
+) -> None:
+    """Set an operator's role, and whether they may sign in at all."""
+    _setup()
+    from provider_federation.portal.operators import services
+
+    operator = _operator(email)
+    services.change_operator(operator.pk, actor=_actor(), role=role, name=operator.name, is_active=active)
+    print(f"{email} is {role}{'' if active else ', and may not sign in'}.")
+
+
+@token.command("make")
+def token_make(
+    name: str,
+    role: Role = "support",
+    days: Annotated[int, typer.Option(min=0, help="Days it is good for; 0: no end.")] = 0,
+) -> None:
+    """Make a token and print it, this once."""
+    _setup()
+    from datetime import timedelta
+
+    from provider_federation.kit import clock
+    from provider_federation.portal.operators import services
+
+    expires_at = clock.now() + timedelta(days=days) if days else None
+    _row, secret = services.create_token(name=name, role=role, actor=_actor(), expires_at=expires_at)
+    print(secret)
+
+
+@token.command("list")
+def token_list() -> None:
+    """The tokens, newest first; never their secrets."""
+    _setup()
+    from provider_federation.portal.operators.models import ApiToken
+
+    for row in ApiToken.objects.order_by("-created_at"):
+        print(f"{row.pk}\t{row.prefix}…\t{row.role}\t{row.state}\t{row.name}")
+
+
+@token.command("revoke")
+def token_revoke(name: str) -> None:
+    """End a token at once."""
+    _setup()
+    from provider_federation.kit.problem import not_found
+    from provider_federation.portal.operators import services
+    from provider_federation.portal.operators.models import ApiToken
+
+    row = ApiToken.objects.filter(name=name).first()
+    if row is None:
+        raise not_found("token")
+    services.revoke_token(row.pk, actor=_actor())
+    print(f"{name} is revoked.")
+
+
+@instance.command("add")
+def instance_add(
+    name: str,
+    org_id: str,
+    base_url: str,
+    key_id: str,
+    *,
+    title: str = "",
+    algorithm: str = "sha256",
+    scope: str = "provider",
+    currency: str = "usd",
+    secret_stdin: Annotated[
+        bool, typer.Option("--secret-stdin", help="Read the key's secret from standard input.")
+    ] = False,
+) -> None:
+    """Add an instance with its key, and check it at once."""
+    _setup()
+    from provider_federation.portal.directory import services
+
+    secret = _hidden("Secret of the key", from_stdin=secret_stdin)
+    key = services.NewKey(id=key_id, secret=secret, algorithm=algorithm, scope=scope)
+    added = services.add_instance(
+        name=name, org_id=org_id, base_url=base_url, key=key, actor=_actor(), title=title, currency=currency
+    )
+    print(f"{added.name} is in the directory. {_check_line(added)}")
+
+
+@instance.command("list")
+def instance_list() -> None:
+    """The directory, by name."""
+    _setup()
+    from provider_federation.portal.directory.models import Instance
+
+    for row in Instance.objects.order_by("name"):
+        print(f"{row.name}\t{row.base_url}\t{'enabled' if row.enabled else 'disabled'}\t{_check_line(row)}")
+
+
+@instance.command("check")
+def instance_check(name: str) -> None:
+    """Call an instance now; exits 1 when the check fails."""
+    _setup()
+    from provider_federation.portal.directory import queries, services
+
+    checked = services.check_instance(queries.get_by_name(name), actor=_actor())
+    print(_check_line(checked))
+    if not checked.check_ok:
+        raise typer.Exit(1)
+
+
+def _check_line(row: Any) -> str:
+    if row.check_ok is None:
+        return "Not checked yet."
+    return f"{'OK' if row.check_ok else row.check_code}: {row.check_message}"
+
+
+def _operator(email: str) -> Any:
+    from provider_federation.kit.problem import not_found
+    from provider_federation.portal.operators.models import Operator
+
+    found = Operator.objects.filter(email__iexact=email).first()
+    if found is None:
+        raise not_found("operator")
+    return found
+
+
+def _password(*, from_stdin: bool) -> str:
+    return _hidden("Password", from_stdin=from_stdin, twice=True)
+
+
+def _hidden(what: str, *, from_stdin: bool, twice: bool = False) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    typed: str = typer.prompt(what, hide_input=True, confirmation_prompt=twice)
+    return typed
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else starts, so that a port in use is one line and not a traceback."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        _stop(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port. [port_in_use]")
+    return listener
+
+
+def _wait_for_database(seconds: int) -> None:
+    import time
+
+    from django.db import DatabaseError, connection
+
+    from provider_federation.kit.clock import monotonic
+
+    until = monotonic() + seconds
+    while True:
+        try:
+            connection.ensure_connection()
+        except DatabaseError as error:
+            if monotonic() >= until:
+                _stop(
+                    f"The database does not answer ({type(error).__name__}): see DATABASE_URL. [database_unreachable]"
+                )
+            connection.close()
+            time.sleep(0.5)
+        else:
+            return
