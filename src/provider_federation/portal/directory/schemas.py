@@ -112,7 +112,7 @@ def key_out(row: InstanceKey | None) -> dict[str, Any] | None:
 
 
 def instance_out(row: Instance) -> dict[str, Any]:
-    """One instance; `check` is null until the first one. `clientOrgId` is the org id in the contract's words."""
+    """One instance; `check` is null until the first one."""
     check = {
         "at": _time(row.checked_at),
         "ok": row.check_ok,

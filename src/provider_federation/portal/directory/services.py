@@ -128,7 +128,7 @@ def edit_instance(instance_id: uuid.UUID, version: int, *, actor: str, **changes
 
 
 def disable_instance(instance_id: uuid.UUID, version: int, *, actor: str) -> Instance:
-    """The portal stops calling and billing it; its rows stay. 409 `conflict`. A second time changes nothing."""
+    """The portal stops calling and billing it; its rows stay. 409 `conflict`. Twice changes nothing."""
     return _switch(instance_id, version, actor, enabled=False)
 
 

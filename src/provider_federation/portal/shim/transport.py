@@ -3,9 +3,8 @@ or JSON.
 
 aiohttp stands behind this interface (docs/decisions/0003-transport.md). The caller has resolved and checked
 the address; the request goes there and nowhere else, while the Host header and the TLS name stay the
-instance's own. Proxies and .netrc are ignored, redirects are not followed, connections are not kept: aiohttp
-sends a request again by itself when a kept connection turns out dead, and ours carry a signature that may be
-used once.
+instance's own. Proxies and .netrc are ignored, redirects are not followed, connections are not kept, and
+nothing is ever sent twice: each request carries a signature that may be used once.
 """
 
 from __future__ import annotations
@@ -76,6 +75,7 @@ class Transport:
             skip_auto_headers=_AUTOMATIC,
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=_CHUNK,
+            middlewares=(_once,),
         )
         return self
 
@@ -112,8 +112,18 @@ class Transport:
             raise _failure(error) from error
 
 
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending GET, PUT and DELETE again by itself when the connection is lost: it would send the
+    same signature, unseen by our own retries. It only does so for its own exceptions, so they end here.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError, ValueError) as error:
+        raise _failure(error) from error
+
+
 async def _read(answer: aiohttp.ClientResponse, most: int) -> Reply:
-    """The body, counted as it comes. Nothing is ever decoded: other encodings are refused."""
+    """The body, counted as it comes. Encodings other than identity are refused."""
     if 300 <= answer.status < 400:
         raise Failed("redirect_refused", status=answer.status)
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
