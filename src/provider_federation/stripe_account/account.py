@@ -377,19 +377,32 @@ def _every(
     money.
     """
     found: list[dict[str, Any]] = []
-    page = _read(call, *arguments, limit=_PAGE, **parameters)
-    found += page["data"]
-    while page["has_more"] and page["data"]:
+    cursor: dict[str, str] = {}
+    while True:
+        page = _read(call, *arguments, limit=_PAGE, **parameters, **cursor)
+        rows = page.get("data")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
+            raise StripeFailed("bad_answer", "Stripe's answer is not a list.")
+        found += rows
+        if not page.get("has_more") or not rows:
+            return found
         if len(found) >= most:
             raise StripeFailed("too_many", f"There are more than {most} of these; narrow the window.")
-        page = _read(call, *arguments, limit=_PAGE, starting_after=found[-1]["id"], **parameters)
-        found += page["data"]
-    return found
+        cursor = {"starting_after": rows[-1]["id"]}
 
 
 def _guarded(call: Callable[[], Any]) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = call().to_dict()
+        answer = call()
     except stripe.StripeError as error:
         raise from_stripe(error) from None  # the SDK's exception holds the whole answer: it is for no log
-    return answer
+    except UnicodeDecodeError:
+        raise _unreadable() from None
+    if not isinstance(answer, stripe.StripeObject):
+        raise _unreadable()
+    values: dict[str, Any] = answer.to_dict()
+    return values
+
+
+def _unreadable() -> StripeFailed:
+    return StripeFailed("bad_answer", "Stripe's answer cannot be read.", retryable=True, outcome_unknown=True)

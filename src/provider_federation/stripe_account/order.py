@@ -126,7 +126,7 @@ class Journal(Protocol):
         """
 
     def finish(self, key: str, step: str, result_id: str, at: datetime) -> None:
-        """Store what it led to. Again, with the same id: no change."""
+        """Store what it led to. A finished step keeps its first result: again, no change."""
 
 
 def _check_key(key: str) -> None:

@@ -101,13 +101,13 @@ class Placement:
         if customer.stripe_id is None:
             yield _customer_step(self._account, customer)
         customer_is_new = "customer" in self._done and self._done["customer"].made
-        yield Step(
-            order.key, "invoice", self._find_invoice, self._make_invoice, look_first=not customer_is_new
-        )
+        look = not customer_is_new
+        yield Step(order.key, "invoice", self._find_invoice, self._make_invoice, look_first=look)
+        look = not ("invoice" in self._done and self._done["invoice"].made)  # an older one may be complete
         for number, chunk in enumerate(_chunks(order.lines)):
-            yield self._lines_step(number, chunk)
-        yield Step(order.key, "finalise", self._find_finalised, self._finalise)
-        # An invoice below the minimum charge is paid as soon as it is final; there is nothing left to send then.
+            yield self._lines_step(number, chunk, look_first=look)
+        yield Step(order.key, "finalise", self._find_finalised, self._finalise, look_first=look)
+        # Below the minimum charge an invoice is paid as soon as it is final; there is nothing left to send.
         yield Step(order.key, "send", self._find_sent, self._send, look_first=True)
 
     def _find_invoice(self, since: datetime | None) -> str | None:
@@ -131,7 +131,7 @@ class Placement:
         )
         return created.id
 
-    def _lines_step(self, number: int, chunk: Sequence[OrderLine]) -> Step:
+    def _lines_step(self, number: int, chunk: Sequence[OrderLine], *, look_first: bool) -> Step:
         missing = list(chunk)
 
         def find(_since: datetime | None) -> str | None:
@@ -145,7 +145,7 @@ class Placement:
             lines = [line.parameters() for line in missing]
             return self._account.add_lines(self._invoice_id, lines, idempotency_key=idempotency_key).id
 
-        return Step(self._order.key, f"lines-{number}", find, make)
+        return Step(self._order.key, f"lines-{number}", find, make, look_first)
 
     def _find_finalised(self, _since: datetime | None) -> str | None:
         invoice = self._account.retrieve_invoice(self._invoice_id)

@@ -89,7 +89,8 @@ def run_step(step: Step, journal: Journal, now: Now, patience: Patience) -> Done
                 raise
             continue
         journal.finish(step.journal_key, step.name, done.result_id, now())
-        return done
+        kept = journal.load(step.journal_key)[step.name].result_id  # another worker may have been first
+        return done if kept in {None, done.result_id} else Done(str(kept), made=False)
 
 
 def _attempt(step: Step, record: StepRecord | None, journal: Journal, now: Now, *, renew: bool) -> Done:
