@@ -15,6 +15,10 @@ from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
+from provider_federation.portal.reconciliation.api import router as reconciliation
+from provider_federation.portal.revenue.api import router as revenue
+from provider_federation.portal.revenue.webhook import router as webhooks
+from provider_federation.portal.subscriptions.api import router as subscriptions
 
 View = Callable[..., HttpResponseBase]
 
@@ -47,6 +51,10 @@ def make_api() -> NinjaAPI:
     install_handlers(api)
     api.add_router("/provider/instances", directory)
     api.add_router("/provider", fleet)
+    api.add_router("/provider/billing/subscriptions", subscriptions)
+    api.add_router("/provider/billing", revenue)
+    api.add_router("/provider/billing", reconciliation)
+    api.add_router("/webhooks", webhooks)
     return api
 
 

@@ -34,6 +34,8 @@ class Kind(models.TextChoices):
 class UsageInvoice(StripeFigures):
     """The provider's invoice to one client for one billing month: leads and AI usage, never the subscription.
 
+    `order_key` names it in Stripe: also a portal restored from a backup finds the invoice it placed.
+
     `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are
     frozen when the row is made; `total_cents` is their sum. One per client, period and kind, void aside.
     """
@@ -41,6 +43,7 @@ class UsageInvoice(StripeFigures):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="usage_invoices")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.USAGE)
+    order_key = models.CharField(max_length=150, unique=True)
     period = models.CharField(max_length=7)
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()

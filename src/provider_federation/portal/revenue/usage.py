@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Generator, Iterable
@@ -14,18 +15,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provider_federation.kit.problem import Problem
 from provider_federation.money import MoneyError, Period, Usage, UsageLead, parse_decimal
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
-from provider_federation.portal.shim import Answered, Call, Outcome, TimedOut, Unreachable, call_now
+from provider_federation.portal.shim import (
+    Answered,
+    Call,
+    Outcome,
+    Shim,
+    Target,
+    TimedOut,
+    Unreachable,
+    call_now,
+)
 
 PAGE = 500
 MOST_PAGES = 250
 READ_TIMEOUT = 15.0
+ALL_TIMEOUT = 20.0
 
 
 class _Wire(BaseModel):
@@ -105,6 +118,46 @@ def pull_usage(instance: Instance, period: Period) -> Reading:
         except StopIteration as done:
             reading: Reading = done.value
             return reading
+
+
+def pull_many(wanted: list[tuple[Instance, Period]]) -> dict[tuple[UUID, str], Reading | Problem]:
+    """Many clients and months at once; each ends in its reading or in the Problem that stopped it."""
+    results: dict[tuple[UUID, str], Reading | Problem] = {}
+    pairs = []
+    for instance, period in wanted:
+        try:
+            pairs.append((instance, period, target_of(instance)))
+        except Problem as problem:
+            results[instance.pk, period.label] = problem
+    results.update(async_to_sync(_pull_all)(pairs))
+    return results
+
+
+async def _pull_all(
+    pairs: list[tuple[Instance, Period, Target]],
+) -> dict[tuple[UUID, str], Reading | Problem]:
+    async with Shim(concurrency=50) as shim:
+        readings = await asyncio.gather(*(_pull_one(shim, *pair) for pair in pairs))
+    return {
+        (instance.pk, period.label): reading
+        for (instance, period, _), reading in zip(pairs, readings, strict=True)
+    }
+
+
+async def _pull_one(shim: Shim, instance: Instance, period: Period, target: Target) -> Reading | Problem:
+    steps = read_usage(instance, period)
+    try:
+        async with asyncio.timeout(ALL_TIMEOUT):
+            call = next(steps)
+            while True:
+                call = steps.send(await shim.call(target, call))
+    except StopIteration as done:
+        reading: Reading = done.value
+        return reading
+    except TimeoutError:
+        return UsageUnavailable(instance, "timed_out", "It did not answer in time.", later=True)
+    except Problem as problem:
+        return problem
 
 
 def read_usage(instance: Instance, period: Period) -> Generator[Call, Outcome, Reading]:

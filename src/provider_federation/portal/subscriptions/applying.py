@@ -68,7 +68,10 @@ def refresh_subscription(stripe_subscription_id: str) -> Subscription:
     def attempt() -> Subscription:
         row = Subscription.objects.filter(stripe_subscription_id=stripe_subscription_id).first()
         fresh = provider_account().retrieve_subscription(stripe_subscription_id)
-        row = row or _expected_row(fresh)
+        if row is None:
+            row = _expected_row(fresh)
+            if row.stripe_subscription_id:
+                raise Overtaken  # bound while we looked: what we saw may be older than what is written
         return apply_subscription(fresh, seen=row.version)
 
     return look_until_current(attempt)

@@ -180,3 +180,10 @@ def ai_cap_for(instance: Instance, start: datetime, end: datetime) -> int:
         return instance.ai_cap_cents
     terms = terms_of_period(history, Period(start, end))
     return terms.ai_cap_cents if terms else history[0].ai_cap_cents
+
+
+def known_status(status: str) -> str:
+    """The status as given, or Problem 400 for one that there is not."""
+    if status and status not in Status.values:
+        raise Problem(400, "invalid_field", f"status: one of {', '.join(Status.values)}.", field="status")
+    return status

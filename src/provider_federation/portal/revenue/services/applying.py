@@ -1,0 +1,107 @@
+"""What Stripe says about an invoice of the provider's account reaches the row it belongs to, from a fresh
+look.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from provider_federation.kit import clock
+from provider_federation.money import format_amount
+from provider_federation.portal.audit.services import Kind as Event
+from provider_federation.portal.audit.services import record
+from provider_federation.portal.revenue.alerts import raise_alert
+from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageStatus
+from provider_federation.portal.subscriptions.applying import (
+    Foreign,
+    Overtaken,
+    apply_invoice,
+    copy_figures,
+    look_until_current,
+)
+from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.models import SubscriptionInvoice
+from provider_federation.portal.subscriptions.services import provider_account
+from provider_federation.stripe_account import StripeInvoice
+
+ORDER_MARK = "pf_key"
+"""Where stripe_account.place_invoice leaves the order's key in Stripe's metadata."""
+
+
+def refresh_any_invoice(stripe_invoice_id: str) -> UsageInvoice | SubscriptionInvoice:
+    """Fetch the invoice and write what it says. Raises `StripeFailed`, or `Foreign` when it is none of
+    ours.
+    """
+
+    def attempt() -> UsageInvoice | SubscriptionInvoice:
+        usage = UsageInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
+        fee = SubscriptionInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
+        fresh = provider_account().retrieve_invoice(stripe_invoice_id)
+        if fresh.subscription_id:
+            return apply_invoice(fresh, seen=fee.version if fee else 0)
+        return apply_usage_invoice(fresh, usage or _ordered(fresh))
+
+    return look_until_current(attempt)
+
+
+def apply_usage_invoice(fresh: StripeInvoice, row: UsageInvoice) -> UsageInvoice:
+    """Write what Stripe says onto `row`, as it was before `fresh` was fetched; `Overtaken` when it is
+    newer by now.
+    """
+    _check_customer(fresh, row)
+    with transaction.atomic():
+        locked = UsageInvoice.objects.select_for_update().get(pk=row.pk)
+        if locked.version != row.version:
+            raise Overtaken
+        before = locked.status
+        locked.stripe_invoice_id, locked.updated_at = fresh.id, clock.now()
+        if fresh.status == "draft":
+            locked.version += 1
+        else:
+            _check_total(fresh, locked)
+            copy_figures(locked, fresh)
+            locked.status = fresh.status
+            locked.failure, locked.hold_code, locked.hold_reason = "", "", ""
+        locked.save()
+        if locked.status != before:
+            _follow(locked, before)
+    return locked
+
+
+def _ordered(fresh: StripeInvoice) -> UsageInvoice:
+    row = UsageInvoice.objects.filter(order_key=fresh.metadata.get(ORDER_MARK, "")).first()
+    if row is None:
+        client = customer_of(fresh.customer_id)
+        known = f"of {client.instance} " if client else ""
+        code = "unknown_invoice" if client else "unknown_customer"
+        raise Foreign(code, f"Stripe's invoice {fresh.id} {known}was not made by this portal.")
+    if row.stripe_invoice_id == fresh.id:
+        raise Overtaken  # bound while we looked: what we saw may be older than what is written
+    if row.stripe_invoice_id:
+        raise Foreign(
+            "second_invoice", f"Stripe's invoice {fresh.id} repeats the order of {row.stripe_invoice_id}."
+        )
+    return row
+
+
+def _check_customer(fresh: StripeInvoice, row: UsageInvoice) -> None:
+    client = customer_of(fresh.customer_id)
+    if client is None or client.instance_id != row.instance_id:
+        raise Foreign(
+            "foreign_customer", f"Stripe's invoice {fresh.id} is on another customer than its client's."
+        )
+
+
+def _check_total(fresh: StripeInvoice, row: UsageInvoice) -> None:
+    frozen = sum(row.lines.values_list("amount_cents", flat=True))
+    if fresh.total != frozen or fresh.currency.lower() != row.currency:
+        there, here = format_amount(fresh.total, fresh.currency), format_amount(frozen, row.currency)
+        message = f"Stripe's invoice {fresh.id} of {row.period} totals {there}, the portal's {here}."
+        raise_alert("total_differs", f"usage_invoice:{row.pk}", message, stripe=fresh.total, portal=frozen)
+
+
+def _follow(row: UsageInvoice, before: str) -> None:
+    """A void invoice frees its leads (money rule 12); every change is an audit event."""
+    if row.status == UsageStatus.VOID:
+        LeadCharge.objects.filter(line__invoice=row, released_at=None).update(released_at=clock.now())
+    record(Event.USAGE_INVOICE_CHANGED, "stripe", f"usage_invoice:{row.pk}", was=before, now=row.status)

@@ -1,0 +1,193 @@
+"""The provider's Stripe events: verified, stored before they are acknowledged, applied by a job (money
+rule 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from provider_federation.kit import clock
+from provider_federation.kit.logs import get_logger
+from provider_federation.kit.problem import Problem
+from provider_federation.portal.audit.services import Kind as Audited
+from provider_federation.portal.audit.services import record
+from provider_federation.portal.revenue.alerts import raise_alert
+from provider_federation.portal.revenue.models import EventState, StripeEvent
+from provider_federation.portal.revenue.services.applying import refresh_any_invoice
+from provider_federation.portal.revenue.services.jobs import defer_event
+from provider_federation.portal.subscriptions.account import livemode
+from provider_federation.portal.subscriptions.applying import Foreign, refresh_subscription
+from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.stripe_account import (
+    StripeFailed,
+    WebhookNotConfigured,
+    WebhookRefused,
+    verify_webhook,
+)
+
+MOST_ATTEMPTS = 10
+_log = get_logger("stripe_events")
+
+
+def receive_event(raw: bytes, signature: str | None) -> tuple[StripeEvent, bool]:
+    """Verify and store one event; returns it and whether it is new. The job that applies it commits with
+    the row.
+
+    Problem 400 `bad_signature timestamp_out_of_window bad_payload wrong_account livemode_mismatch`, 503
+    without a secret.
+    """
+    try:
+        event = verify_webhook(raw, signature, settings.PROVIDER_STRIPE_WEBHOOK_SECRET, clock.timestamp())
+    except WebhookRefused as refused:
+        raise Problem(refused.status, refused.code, refused.message) from None
+    except WebhookNotConfigured:
+        raise Problem(
+            503, "webhook_not_configured", "Set PROVIDER_STRIPE_WEBHOOK_SECRET; no event is taken."
+        ) from None
+    _check_ours(event)
+    return _store(event)
+
+
+def apply_event(event_pk: int) -> None:
+    """Apply one stored event, however often this is called. Raises when it should be tried again; what
+    failed too often, or can never work, is parked with an alert.
+    """
+    event = StripeEvent.objects.filter(pk=event_pk, state=EventState.PENDING).first()
+    if event is None:
+        return
+    StripeEvent.objects.filter(pk=event.pk).update(attempts=F("attempts") + 1)
+    try:
+        note = _HANDLERS[_family(event.type)](event)
+    except Foreign as foreign:
+        _foreign(event, foreign)
+    except StripeFailed as failure:
+        _failed(event, failure, for_good=not failure.retryable)
+    except Exception as error:  # noqa: BLE001  no event may be lost: written down, and tried again
+        _failed(event, error, for_good=False)
+    else:
+        _done(event, EventState.APPLIED, note)
+
+
+def retry_event(event: StripeEvent, *, actor: str) -> None:
+    """A person sends a parked event round again."""
+    with transaction.atomic():
+        parked = StripeEvent.objects.filter(pk=event.pk, state=EventState.PARKED)
+        if parked.update(state=EventState.PENDING, attempts=0, error=""):
+            defer_event(event)
+            record(Audited.WEBHOOK_RETRIED, actor, f"stripe_event:{event.event_id}", type=event.type)
+
+
+def _check_ours(event: dict[str, Any]) -> None:
+    live, account = event.get("livemode"), event.get("account")
+    problem = None
+    if live is not livemode():
+        problem = Problem(
+            400, "livemode_mismatch", "This event is of the other mode (live or test) than our key."
+        )
+    elif account and account != settings.PROVIDER_STRIPE_ACCOUNT_ID:
+        problem = Problem(400, "wrong_account", "This event belongs to another Stripe account.")
+    if problem is not None:
+        with transaction.atomic():
+            record(Audited.WEBHOOK_REFUSED, "stripe", f"stripe_event:{event['id']}", code=problem.code)
+        raise problem
+
+
+def _store(event: dict[str, Any]) -> tuple[StripeEvent, bool]:
+    inner = event["data"]["object"]
+    known = _family(event["type"]) in _HANDLERS and bool(_object_id(event["type"], inner))
+    with transaction.atomic():
+        row, new = StripeEvent.objects.get_or_create(
+            event_id=event["id"],
+            defaults={
+                "type": event["type"][:128],
+                "livemode": event["livemode"],
+                "account": str(event.get("account") or ""),
+                "api_version": str(event.get("api_version") or ""),
+                "object_id": _object_id(event["type"], inner),
+                "payload": event,
+                "happened_at": _instant(event.get("created")),
+                "received_at": clock.now(),
+                "state": EventState.PENDING if known else EventState.IGNORED,
+                "note": "" if known else "nothing to do for this type",
+            },
+        )
+        if new and known:
+            defer_event(row)
+    return row, new
+
+
+def _object_id(kind: str, inner: dict[str, Any]) -> str:
+    """What is fetched afresh: a credit note is about its invoice, everything else about itself."""
+    value = inner.get("invoice") if kind.startswith("credit_note.") else inner.get("id")
+    return value[:128] if isinstance(value, str) else ""
+
+
+def _family(kind: str) -> str:
+    return next((family for family in _HANDLERS if kind.startswith(family)), "")
+
+
+def _apply_invoice(event: StripeEvent) -> str:
+    if event.type == "invoice.deleted":
+        return "a draft that is gone"
+    row = refresh_any_invoice(event.object_id)
+    return f"{row.status} {row.number}".strip()
+
+
+def _apply_subscription(event: StripeEvent) -> str:
+    row = refresh_subscription(event.object_id)
+    return f"{row.plan} {row.status}"
+
+
+def _apply_customer(event: StripeEvent) -> str:
+    customer = customer_of(event.object_id)
+    if customer is not None:
+        message = f"The Stripe customer {event.object_id} of {customer.instance} was deleted."
+        raise_alert("customer_deleted", f"customer:{event.object_id}", message)
+    return "deleted"
+
+
+_HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
+    "invoice.": _apply_invoice,
+    "credit_note.": _apply_invoice,
+    "customer.subscription.": _apply_subscription,
+    "customer.deleted": _apply_customer,
+}
+
+
+def _foreign(event: StripeEvent, foreign: Foreign) -> None:
+    with transaction.atomic():
+        raise_alert(
+            foreign.code, f"{event.object_id}", foreign.message, event=event.event_id, type=event.type
+        )
+        _done(event, EventState.IGNORED, foreign.code)
+
+
+def _failed(event: StripeEvent, error: Exception, *, for_good: bool) -> None:
+    event.refresh_from_db()
+    text = f"{type(error).__name__}: {error}"[:500]
+    if not for_good and event.attempts < MOST_ATTEMPTS:
+        StripeEvent.objects.filter(pk=event.pk).update(error=text)
+        raise error
+    with transaction.atomic():
+        message = f"The Stripe event {event.event_id} ({event.type}) could not be applied: {text}"
+        raise_alert("event_parked", event.event_id, message, attempts=event.attempts)
+        StripeEvent.objects.filter(pk=event.pk).update(state=EventState.PARKED, error=text)
+    _log.error("stripe event parked", event_id=event.event_id, type=event.type, error=text)
+
+
+def _done(event: StripeEvent, state: EventState, note: str) -> None:
+    StripeEvent.objects.filter(pk=event.pk).update(
+        state=state, note=note[:500], error="", applied_at=clock.now()
+    )
+
+
+def _instant(seconds: Any) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds < 2**33:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,102 @@
+"""Placing a planned usage invoice in the provider's Stripe account. Runs in a job, outside of any
+transaction.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from provider_federation.kit import clock
+from provider_federation.portal.audit.services import Kind as Event
+from provider_federation.portal.audit.services import record
+from provider_federation.portal.revenue.alerts import raise_alert
+from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
+from provider_federation.portal.revenue.services.applying import refresh_any_invoice
+from provider_federation.portal.subscriptions.journal import DatabaseJournal
+from provider_federation.portal.subscriptions.services import ensure_customer, provider_account
+from provider_federation.stripe_account import (
+    InvoiceOrder,
+    OrderCustomer,
+    OrderLine,
+    StripeFailed,
+    place_invoice,
+)
+
+_ON_ITS_WAY = (UsageStatus.PLANNED, UsageStatus.PLACING)
+
+
+def place_usage_invoice(invoice_id: UUID) -> None:
+    """From the frozen lines to a sent invoice; the same one however often this runs and wherever it stopped.
+
+    Raises `StripeFailed` when it may work later. What Stripe refuses for good holds the invoice and raises
+    an alert.
+    """
+    row = _begin(invoice_id)
+    if row is None:
+        return
+    try:
+        placed = place_invoice(provider_account(), order_of(row), DatabaseJournal(), now=clock.now)
+    except StripeFailed as failure:
+        _note(row, failure)
+        if failure.retryable:
+            raise
+        return
+    refresh_any_invoice(placed.id)
+
+
+def order_of(row: UsageInvoice) -> InvoiceOrder:
+    """The frozen row as an order. Makes the client's customer when it has none yet; raises `StripeFailed`."""
+    customer = ensure_customer(row.instance)
+    lines = tuple(
+        OrderLine(
+            key=f"{line.kind}:{line.position}",
+            description=line.description,
+            amount=line.amount_cents,
+            starts=row.period_start,
+            ends=row.period_end,
+        )
+        for line in row.lines.order_by("position")
+    )
+    return InvoiceOrder(
+        key=row.order_key,
+        customer=OrderCustomer(
+            key=str(row.instance_id), name=customer.name, stripe_id=customer.stripe_customer_id
+        ),
+        currency=row.currency,
+        lines=lines,
+        description=f"Usage in {row.period}",
+        metadata={"clientOrgId": row.instance.org_id, "period": row.period, "pf_usage_invoice": str(row.pk)},
+    )
+
+
+def _begin(invoice_id: UUID) -> UsageInvoice | None:
+    with transaction.atomic():
+        row = UsageInvoice.objects.select_for_update().filter(pk=invoice_id, status__in=_ON_ITS_WAY).first()
+        if row is None:
+            return None
+        row.status, row.updated_at = UsageStatus.PLACING, clock.now()
+        row.attempts += 1
+        row.save(update_fields=["status", "updated_at", "attempts"])
+    return UsageInvoice.objects.select_related("instance").get(pk=row.pk)
+
+
+def _note(row: UsageInvoice, failure: StripeFailed) -> None:
+    changes = {"failure": f"{failure.code}: {failure.message}"[:500], "updated_at": clock.now()}
+    if failure.retryable:
+        UsageInvoice.objects.filter(pk=row.pk).update(**changes)
+        return
+    sentence = f"Stripe refused the invoice of {row.instance} for {row.period}: {failure.message}"
+    with transaction.atomic():
+        held = UsageInvoice.objects.filter(pk=row.pk, status__in=_ON_ITS_WAY)
+        held.update(
+            **changes,
+            status=UsageStatus.HELD,
+            hold_code=f"stripe_{failure.code}"[:64],
+            hold_reason=sentence[:500],
+            version=F("version") + 1,
+        )
+        raise_alert("placing_refused", f"usage_invoice:{row.pk}", sentence, code=failure.code)
+        record(Event.USAGE_HELD, "system", f"usage_invoice:{row.pk}", period=row.period, code=failure.code)

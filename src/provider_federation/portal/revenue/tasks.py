@@ -1,0 +1,47 @@
+"""The jobs of the provider's money. Each may run twice, or stop anywhere: what it did is found again."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+
+from provider_federation.portal.revenue import services
+from provider_federation.portal.revenue.services.jobs import APPLY, PLACE, SWEEP, defer_forgotten
+
+_MOST_TRIES = 60
+_LONGEST_WAIT = 600
+
+
+class _Patiently(BaseRetryStrategy):
+    """2, 4, 8 seconds and so on, up to ten minutes; about nine hours in all, then the sweep takes over."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        del exception  # whatever it was: what can never work was held or parked before it came here
+        if job.attempts >= _MOST_TRIES:
+            return None
+        return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts + 1, 10), _LONGEST_WAIT)})
+
+
+@app.task(name=PLACE, queue="money", retry=_Patiently())
+def place_usage_invoice(invoice_id: str) -> None:
+    """Bring a planned usage invoice to Stripe."""
+    services.place_usage_invoice(UUID(invoice_id))
+
+
+@app.task(name=APPLY, queue="money", retry=_Patiently())
+def apply_stripe_event(event_pk: int) -> None:
+    """Apply one stored event of the provider's Stripe account."""
+    services.apply_event(event_pk)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name=SWEEP, queue="money", queueing_lock=SWEEP)
+def sweep(timestamp: int) -> None:
+    """Give a job to what is waiting without one, whatever happened to it. `timestamp`: the turn of the
+    schedule.
+    """
+    del timestamp
+    defer_forgotten()
