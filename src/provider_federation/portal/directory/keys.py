@@ -43,11 +43,9 @@ def seal_key(instance: Instance, new: NewKey) -> InstanceKey:
         created_at=clock.now(),
     )
     key = _protocol_key(row, instance, new.secret.encode())
-    # The instance holds its side of the key to the same rule, so that a pair is good on both sides or neither.
+    # The instance holds its side to the same rule: a pair is good on both sides or on neither.
     if len(key.secret) < _SHORTEST_H31 if key.algorithm == Algorithm.H31 else is_weak(key):
-        raise Problem(
-            400, "weak_secret", "This secret is short or guessable; take 32 random bytes."
-        )
+        raise Problem(400, "weak_secret", "This secret is weak; take 32 random bytes.")
     row.sealed = _box().seal(key.secret, row.row)
     return row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
@@ -30,7 +30,7 @@ class Instance(models.Model):
     notes = models.TextField(blank=True, default="", max_length=4000)
     enabled = models.BooleanField(default=True)
     currency = models.CharField(max_length=3, default="usd", validators=[RegexValidator(r"^[a-z]{3}$")])
-    ai_cap_cents = models.BigIntegerField(default=5000)
+    ai_cap_cents = models.BigIntegerField(default=5000, validators=[MinValueValidator(0)])
     billing_email = models.EmailField(blank=True, default="")
     version = models.PositiveIntegerField(default=1)
 

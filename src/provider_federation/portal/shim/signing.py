@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 from provider_federation import __version__
 from provider_federation.kit import clock
@@ -10,7 +11,9 @@ from provider_federation.portal.shim.calls import Call, Target
 from provider_federation.portal.shim.guard import BaseUrl
 from provider_federation.protocol import Key, Request, sign
 
-_last: dict[str, float] = {}
+_MOST_AHEAD = 1000
+_last: dict[str, int] = {}
+_lock = threading.Lock()
 
 
 class CannotSign(Exception):  # noqa: N818  becomes an outcome
@@ -58,8 +61,13 @@ def _moment(target: Target, call: Call) -> float:
     and the millisecond, so two writes in one would carry the same signature, and the second be refused as a
     replay.
     """
-    now = clock.timestamp()
+    milliseconds = int(clock.timestamp() * 1000)
     if call.write:
-        now = max(now, _last.get(target.name, 0.0) + 0.001) if now - _last.get(target.name, 0.0) > -1 else now
-        _last[target.name] = now
-    return now
+        with _lock:
+            last = _last.get(target.name, 0)
+            # A clock that was set back (tests own theirs) is followed; a busy millisecond is stepped over.
+            if last - milliseconds < _MOST_AHEAD:
+                milliseconds = max(milliseconds, last + 1)
+            _last[target.name] = milliseconds
+    # The tenth keeps both rounding and cutting off from changing the millisecond.
+    return (milliseconds + 0.1) / 1000

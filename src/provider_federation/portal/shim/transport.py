@@ -113,8 +113,8 @@ class Transport:
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending GET, PUT and DELETE again by itself when the connection is lost: it would send the
-    same signature, unseen by our own retries. It only does so for its own exceptions, so they end here.
+    """Keep aiohttp from sending GET, PUT and DELETE again by itself when a connection is lost: it would send
+    the same signature, unseen by our own retries. It does so for its own exceptions, so they end here.
     """
     try:
         return await handler(request)
@@ -123,7 +123,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> Reply:
-    """The body, counted as it comes. Encodings other than identity are refused."""
+    """The body, counted as it comes; an encoding is refused."""
     if 300 <= answer.status < 400:
         raise Failed("redirect_refused", status=answer.status)
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()

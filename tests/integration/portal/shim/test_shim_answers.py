@@ -10,10 +10,18 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from provider_federation.portal.shim import Answered, BadAnswer, Call, RefusedThere, Shim, TimedOut, Unreachable
-from provider_federation.portal.shim.strict_json import NotJson, read_object
 from tests.integration.portal.shim.rig import always, ask, http, serve
+
+from provider_federation.portal.shim import (
+    Answered,
+    BadAnswer,
+    Call,
+    RefusedThere,
+    Shim,
+    TimedOut,
+    Unreachable,
+)
+from provider_federation.portal.shim.strict_json import NotJson, read_object
 
 OK = http(200, {"ok": True})
 
