@@ -1,4 +1,7 @@
-"""Where the instance keeps its rows: SQLite in the data folder, or PostgreSQL by DATABASE_URL."""
+"""Where the instance keeps its rows: SQLite in the data folder, or what DATABASE_URL names.
+
+`postgresql://…` is a PostgreSQL, `sqlite:////folder/file` a SQLite file elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ _BUSY_SECONDS = 20
 def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any]:
     """Django's DATABASES["default"]."""
     url = environment.text("DATABASE_URL")
-    if not url:
-        return _sqlite(data_dir / "instance.sqlite3")
-    if urlsplit(url).scheme not in {"postgres", "postgresql"}:
+    scheme = urlsplit(url).scheme
+    if not url or scheme == "sqlite":
+        return _sqlite(Path(unquote(urlsplit(url).path)[1:]) if url else data_dir / "instance.sqlite3")
+    if scheme not in {"postgres", "postgresql"}:
         raise ConfigInvalid(
             "DATABASE_URL", "must be a postgresql:// address, or empty for SQLite in INSTANCE_DATA_DIR"
         )

@@ -21,7 +21,7 @@ DATA_DIR = Path(_env.text("INSTANCE_DATA_DIR", ".data/instance")).resolve()
 
 
 def _secret(variable: str) -> str:
-    """From the environment; in development made once and kept in the data folder, readable by its owner only."""
+    """From the environment; in development made once and kept in the data folder, for its owner's eyes only."""
     value = _env.text(variable)
     if value:
         return value

@@ -22,7 +22,7 @@ from provider_federation.instance.wire import FAILURES
 from provider_federation.kit import clock
 from provider_federation.kit.web.api import refuse_unknown_query
 
-router = Router(tags=["federation"])
+router = Router(tags=["federation"], by_alias=True)
 
 
 @router.get("/system/federation.status", response={200: SignedStatusOut | StatusOut, **FAILURES}, auth=None)

@@ -32,7 +32,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_unknown_query
 from provider_federation.money import Period, parse_window
 
-router = Router(tags=["billing"])
+router = Router(tags=["billing"], by_alias=True)
 _WINDOW = ("range", "start", "end")
 _NO_BODY = CreateIn()
 

@@ -21,7 +21,7 @@ from provider_federation.instance.wire import FAILURES
 from provider_federation.kit import clock
 from provider_federation.kit.web.api import refuse_unknown_query
 
-router = Router(tags=["usage"])
+router = Router(tags=["usage"], by_alias=True)
 
 
 @router.get("/provider/usage", response={200: UsageOut, **FAILURES}, auth=Access("billing.read", "read"))

@@ -7,7 +7,6 @@ events` try it as well.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Literal
 
@@ -71,22 +70,24 @@ def apply_event(event_pk: int) -> State:
 
 
 def apply_pending(*, limit: int = 1_000) -> tuple[int, int]:
-    """Try pending events, oldest first: `(applied, still pending)`. A failure is kept with its event and
-    logged.
+    """Try pending events: `(applied, still pending)`. Those that failed least often come first, so that a few
+    that never work do not keep the others waiting. A failure is kept with its event and logged.
     """
-    applied = failed = 0
-    for pk in list(
-        StripeEvent.objects.filter(state=EventState.PENDING)
-        .order_by("pk")
-        .values_list("pk", flat=True)[:limit]
-    ):
-        try:
-            apply_event(pk)
-            applied += 1
-        except Problem as problem:
-            failed += 1
-            _log.warning("stripe event still pending", event=pk, code=problem.code)
-    return applied, failed
+    pending = StripeEvent.objects.filter(state=EventState.PENDING).order_by("attempts", "pk")
+    outcomes = [_try(pk) for pk in list(pending.values_list("pk", flat=True)[:limit])]
+    return outcomes.count(True), outcomes.count(False)
+
+
+def _try(event_pk: int) -> bool:
+    try:
+        apply_event(event_pk)
+    except Problem as problem:
+        _log.warning("stripe event still pending", event=event_pk, code=problem.code)
+        return False
+    except Exception:
+        _log.exception("stripe event still pending", event=event_pk)
+        return False
+    return True
 
 
 def _verified(raw: bytes, signature: str, now: float) -> dict[str, Any]:
@@ -136,17 +137,23 @@ def _store(event: dict[str, Any], raw: bytes) -> StripeEvent:
 def _apply(event: StripeEvent) -> EventState:
     if event.type == "invoice.deleted":
         return EventState.IGNORED  # only a draft can be deleted there, and ours is still a draft here
-    stripe = account.open_account().retrieve_invoice(event.object_id)
+    try:
+        stripe = account.open_account().retrieve_invoice(event.object_id)
+    except StripeFailed as failed:
+        if failed.code != "resource_missing":
+            raise
+        return _ignore(event.object_id, "Stripe sent an event about an invoice that it does not have.")
     invoice = _ours(stripe)
     if invoice is None:
-        raise_alert(
-            "unknown_invoice",
-            _who(event, stripe),
-            "Stripe reports an invoice that this instance did not make.",
-        )
-        return EventState.IGNORED
+        subject = stripe.customer_id or stripe.id
+        return _ignore(subject, "Stripe reports an invoice that this instance did not make.")
     merge(invoice.pk, stripe)
     return EventState.APPLIED
+
+
+def _ignore(subject: str, sentence: str) -> EventState:
+    raise_alert("unknown_invoice", subject, sentence)
+    return EventState.IGNORED
 
 
 def _ours(stripe: StripeInvoice) -> Invoice | None:
@@ -160,10 +167,6 @@ def _ours(stripe: StripeInvoice) -> Invoice | None:
         if reference
         else None
     )
-
-
-def _who(event: StripeEvent, stripe: StripeInvoice) -> str:
-    return stripe.customer_id or json.dumps(event.object_id)
 
 
 def _final(state: str) -> State:
