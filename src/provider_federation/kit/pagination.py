@@ -9,6 +9,7 @@ import json
 from provider_federation.kit.problem import Problem
 
 _LONGEST = 512
+_BIGGEST = 2**63  # what no database column holds is no position of ours
 
 
 def encode_cursor(*position: str | int) -> str:
@@ -26,5 +27,7 @@ def decode_cursor(cursor: str, shape: tuple[type, ...]) -> tuple[str | int, ...]
     except (binascii.Error, ValueError, RecursionError):
         raise problem from None
     if not isinstance(value, list) or tuple(type(part) for part in value) != shape:
+        raise problem
+    if any(isinstance(part, int) and not -_BIGGEST <= part < _BIGGEST for part in value):
         raise problem
     return tuple(value)
