@@ -8,16 +8,22 @@ from typing import Any
 
 from django import forms
 
-from provider_federation.money import round_half_up, to_decimal
+from provider_federation.money import PLANS, format_amount, round_half_up, to_decimal
 from provider_federation.money.amount import EXPONENTS
 from provider_federation.portal.directory.keys import NewKey
 from provider_federation.portal.directory.models import Algorithm, Instance, Scope
 from provider_federation.portal.operators.permissions import Role
 
 
-
 def _currencies() -> list[tuple[str, str]]:
     return [(code.lower(), code) for code in sorted(EXPONENTS)]
+
+
+def _plans() -> list[tuple[str, str]]:
+    return [
+        (plan.code, f"{plan.name}, {format_amount(plan.fee_cents, plan.currency)} a month")
+        for plan in PLANS.values()
+    ]
 
 
 _DAY = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
@@ -41,7 +47,9 @@ class OperatorEditForm(forms.Form):
 
     name = forms.CharField(label="Name", max_length=120, required=False)
     role = forms.ChoiceField(
-        label="Role", choices=Role.choices, help_text="A new role ends the operator's sessions; they sign in again."
+        label="Role",
+        choices=Role.choices,
+        help_text="A new role ends the operator's sessions; they sign in again.",
     )
     is_active = forms.BooleanField(label="May sign in", required=False)
 
@@ -59,10 +67,15 @@ class PasswordForm(forms.Form):
 class TokenForm(forms.Form):
     """A new API token."""
 
-    name = forms.CharField(label="Name", max_length=80, help_text="What will use it, for instance nightly-report.")
+    name = forms.CharField(
+        label="Name", max_length=80, help_text="What will use it, for instance nightly-report."
+    )
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.SUPPORT)
     expires = forms.DateField(
-        label="Valid until", required=False, widget=_DAY, help_text="The last day, in UTC. Empty: until revoked."
+        label="Valid until",
+        required=False,
+        widget=_DAY,
+        help_text="The last day, in UTC. Empty: until revoked.",
     )
 
     @property
@@ -76,7 +89,9 @@ class KeyForm(forms.Form):
     """A signing key. The secret is taken once and never shown again."""
 
     version = forms.IntegerField(widget=forms.HiddenInput, min_value=1, max_value=2_147_483_647)
-    key_id = forms.CharField(label="Key id", max_length=128, help_text="As in the instance's PROVIDER_KEYS_JSON.")
+    key_id = forms.CharField(
+        label="Key id", max_length=128, help_text="As in the instance's PROVIDER_KEYS_JSON."
+    )
     algorithm = forms.ChoiceField(
         label="Algorithm",
         choices=Algorithm.choices,
@@ -91,22 +106,28 @@ class KeyForm(forms.Form):
         help_text="Stored encrypted and never shown again, not even to admins.",
     )
     scope = forms.ChoiceField(
-        label="May", choices=[(Scope.PROVIDER, "act and read"), (Scope.READ, "read only")], initial=Scope.PROVIDER
+        label="May",
+        choices=[(Scope.PROVIDER, "act and read"), (Scope.READ, "read only")],
+        initial=Scope.PROVIDER,
     )
 
     def key(self) -> NewKey:
         """As the services take it; after `is_valid`."""
         data = self.cleaned_data
-        return NewKey(id=data["key_id"], secret=data["secret"], algorithm=data["algorithm"], scope=data["scope"])
+        return NewKey(
+            id=data["key_id"], secret=data["secret"], algorithm=data["algorithm"], scope=data["scope"]
+        )
 
 
 class _InstanceFields(forms.Form):
-    title = forms.CharField(label="Name for people", max_length=200, required=False, help_text="What the lists show.")
+    title = forms.CharField(
+        label="Name for people", max_length=200, required=False, help_text="What the lists show."
+    )
     base_url = forms.CharField(
         label="Base URL",
         max_length=300,
         widget=forms.URLInput(attrs={"placeholder": "https://billing.acme.example", "autocomplete": "off"}),
-        help_text="Where the instance serves its API. Private addresses must be allowed by name in the portal's settings.",
+        help_text="Where it serves its API. Private addresses must be allowed in the portal's settings.",
     )
     environment = forms.CharField(label="Environment", max_length=40, initial="production")
     currency = forms.ChoiceField(label="Billing currency", initial="usd", choices=_currencies)
@@ -122,7 +143,9 @@ class _InstanceFields(forms.Form):
     billing_email = forms.EmailField(
         label="Billing email", required=False, help_text="Where the provider's invoices go."
     )
-    notes = forms.CharField(label="Notes", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    notes = forms.CharField(
+        label="Notes", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 3})
+    )
 
     def fields_of_instance(self) -> dict[str, Any]:
         """As the services take them; after `is_valid`."""
@@ -138,18 +161,35 @@ class InstanceForm(_InstanceFields, KeyForm):
     name = forms.SlugField(
         label="Instance name",
         max_length=63,
-        help_text="Lower-case letters, digits and dashes; what the instance calls itself (INSTANCE_NAME). It stays.",
+        help_text="Lower-case letters, digits and dashes; what it calls itself (INSTANCE_NAME). It stays.",
     )
     org_id = forms.CharField(
-        label="Client org id", max_length=128, help_text="The client's id in its own system (INSTANCE_ORG_ID). It stays."
+        label="Client org id",
+        max_length=128,
+        help_text="The client's id in its own system (INSTANCE_ORG_ID). It stays.",
     )
     field_order = (
-        "name", "title", "org_id", "base_url", "key_id", "secret", "algorithm", "scope",
-        "environment", "currency", "ai_cap", "billing_email", "notes",
+        "name",
+        "title",
+        "org_id",
+        "base_url",
+        "key_id",
+        "secret",
+        "algorithm",
+        "scope",
+        "environment",
+        "currency",
+        "ai_cap",
+        "billing_email",
+        "notes",
     )
 
     def fields_of_instance(self) -> dict[str, Any]:
-        return {**super().fields_of_instance(), "name": self.cleaned_data["name"], "org_id": self.cleaned_data["org_id"]}
+        return {
+            **super().fields_of_instance(),
+            "name": self.cleaned_data["name"],
+            "org_id": self.cleaned_data["org_id"],
+        }
 
 
 class InstanceEditForm(_InstanceFields):
@@ -162,3 +202,25 @@ class InstanceEditForm(_InstanceFields):
         names = ("title", "base_url", "environment", "currency", "billing_email", "notes", "version")
         cap = to_decimal(instance.ai_cap_cents, instance.currency)
         return {**{name: getattr(instance, name) for name in names}, "ai_cap": cap}
+
+
+class SubscriptionForm(forms.Form):
+    """A new subscription of a client that has none."""
+
+    instance = forms.ModelChoiceField(
+        label="Client", queryset=Instance.objects.filter(enabled=True), empty_label="Choose a client"
+    )
+    plan = forms.ChoiceField(label="Plan", choices=_plans, initial="PRO")
+    name = forms.CharField(
+        label="Billing name", max_length=200, required=False, help_text="Empty: the client's name."
+    )
+    email = forms.EmailField(
+        label="Billing email", required=False, help_text="Empty: the one of the instance."
+    )
+    payment_method = forms.RegexField(
+        label="Stripe payment method",
+        regex=r"^pm_[A-Za-z0-9_]{3,120}$",
+        required=False,
+        help_text="Such as pm_card_visa. Empty: the client gets a link and pays there.",
+        error_messages={"invalid": "A payment method's id begins with pm_."},
+    )

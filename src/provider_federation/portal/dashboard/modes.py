@@ -1,4 +1,4 @@
-"""The federation banner: how each instance verifies signatures, and whether that fits what this portal expects."""
+"""The federation banner: how each instance verifies signatures, and whether that fits this portal."""
 
 from __future__ import annotations
 
@@ -59,12 +59,18 @@ def _verdict(instance: Instance, mode: str, expected: str) -> tuple[str, str]:
     if mode not in MODES:
         return "warn", "Its mode is not known yet: check the instance."
     if mode == "off":
-        return "bad", "Federation is off there. Set PROVIDER_FEDERATION_ENABLED=1 on the instance and restart it."
+        return (
+            "bad",
+            "Federation is off there. Set PROVIDER_FEDERATION_ENABLED=1 on the instance and restart it.",
+        )
     if mode != expected:
         return _unlike(mode, expected)
     key = current_key(instance)
     if key is not None and expected != "v2" and key.algorithm != mode:
-        return "bad", f"It expects {mode}, its key here signs {key.algorithm}: replace the key by one of the same kind."
+        return (
+            "bad",
+            f"It expects {mode}, its key here signs {key.algorithm}: replace it by one of that kind.",
+        )
     return "good", ""
 
 
@@ -75,5 +81,11 @@ def _unlike(mode: str, expected: str) -> tuple[str, str]:
             "then replace its key here by a SHA-256 one."
         )
     if expected in MODES and MODES.index(mode) > MODES.index(expected):
-        return "warn", f"It is ahead of this portal: set PROVIDER_SIGNATURE_MODE={mode} once the others are there too."
-    return "warn", f"It is behind what this portal expects ({expected}): upgrade the instance, then replace its key."
+        return (
+            "warn",
+            f"It is ahead of this portal: set PROVIDER_SIGNATURE_MODE={mode} once the others are there too.",
+        )
+    return (
+        "warn",
+        f"It is behind what this portal expects ({expected}): upgrade the instance, then replace its key.",
+    )

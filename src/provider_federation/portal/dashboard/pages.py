@@ -1,4 +1,4 @@
-"""What every page shares: who may see it, the frame around it, paging, sorting, and telling what went wrong."""
+"""What every page shares: who may see it, the frame around it, paging, sorting, telling what went wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STANDARD_PAGE = 25
 
 
 def requires(permission: str) -> Callable[[View], View]:
-    """Only for signed-in operators whose role has `permission`; a stranger goes to the sign-in, the others get a 403."""
+    """For signed-in operators whose role has `permission`; strangers go to the sign-in, others get a 403."""
 
     def decorate(view: View) -> View:
         allowed(None, permission)  # a misspelt permission stops the process at import
@@ -58,7 +58,7 @@ def actor(request: HttpRequest) -> str:
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: Unfold's names, colours and sidebar, and what the operator may do (`can.act` and so on)."""
+    """Context processor: Unfold's names, colours, sidebar, and what the operator may do (`can.act` …)."""
     if request.path_info.startswith("/api/"):
         return {}
     user = getattr(request, "user", None)
@@ -73,10 +73,10 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 
 
 def page(
-    request: HttpRequest, template: str, *, title: str, crumbs: Crumbs = (), status: int = 200, **context: Any
+    request: HttpRequest, template: str, *, title: str, crumbs: Crumbs = (), **context: Any
 ) -> HttpResponse:
-    """Render `portal/<template>.html` in the portal's frame; `crumbs` are (words, address) of the pages above."""
-    return render(request, f"portal/{template}.html", {"title": title, "crumbs": crumbs, **context}, status=status)
+    """Render `portal/<template>.html` in our frame; `crumbs` are (words, address) of the pages above."""
+    return render(request, f"portal/{template}.html", {"title": title, "crumbs": crumbs, **context})
 
 
 def say(request: HttpRequest, problem: Problem) -> None:
@@ -92,7 +92,7 @@ def tell_form(form: BaseForm, problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a list: `key` is what the address says, `order` the database's field (empty: not sortable)."""
+    """One column of a list: `key` is what the address says, `order` the field (empty: not sortable)."""
 
     key: str
     label: str
@@ -111,10 +111,10 @@ class Heading:
 
 
 class Listing:
-    """A sorted page of a query set, from the address's `sort` and `page`; anything unknown there is the default.
+    """A sorted page of a query set, by the address's `sort` and `page`; anything unknown is the default.
 
-    `sort` is a column's key, with a minus for the other way round: the keys are an allow-list, so that no field name
-    from an address reaches the database.
+    `sort` is a column's key, with a minus for the other way round: the keys are an allow-list, so that no
+    field name from an address reaches the database.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ def chosen(query: Mapping[str, str], name: str, known: Sequence[str]) -> str:
 
 
 def words(query: Mapping[str, str], name: str, longest: int = 200) -> str:
-    """What was typed into a search field, without what PostgreSQL cannot compare with (NUL, lone surrogates)."""
+    """What was typed into a search field, without what PostgreSQL cannot take (NUL, lone surrogates)."""
     value = query.get(name, "").replace("\x00", "").strip()[:longest]
     return value.encode("utf-8", "ignore").decode()
 

@@ -50,12 +50,16 @@ def progress_of(run: FleetRun) -> Progress:
     """One grouped query, however many instances."""
     found = dict(run.calls.order_by().values_list("status").annotate(Count("pk")))
     counts = {str(state): found.get(state, 0) for state in _STATES}
-    live = run.finished_at is None and run.status in {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLED}
+    live = run.finished_at is None and run.status in {
+        RunStatus.QUEUED,
+        RunStatus.RUNNING,
+        RunStatus.CANCELLED,
+    }
     return Progress(sum(counts.values()), counts, live)
 
 
 def window_words(params: Mapping[str, Any]) -> str:
-    """"the last 30 days", "2026-01-01 to 2026-01-31"."""
+    """Such as `the last 30 days`, or `2026-01-01 to 2026-01-31`."""
     if params.get("start"):
         return f"{params['start']} to {params['end']}"
     return {"d7": "the last 7 days", "d90": "the last 90 days", "all": "the last 365 days"}.get(

@@ -1,4 +1,4 @@
-"""Unfold's settings: names, colours and the sidebar. Imported by the settings module, so nothing here touches models."""
+"""Unfold's settings: names, colours, the sidebar. The settings module imports it, so it touches no models."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def _needs(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _under(*prefixes: str) -> Callable[[HttpRequest], bool]:
-    return lambda request: request.path == prefixes[0] or any(
-        prefix != "/" and request.path.startswith(prefix) for prefix in prefixes
+    return lambda request: (
+        request.path == prefixes[0]
+        or any(prefix != "/" and request.path.startswith(prefix) for prefix in prefixes)
     )
 
 
@@ -93,7 +94,13 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Revenue", "monitoring", "revenue", "billing.read", "/revenue/"),
                     _item("Subscriptions", "autorenew", "subscriptions", "billing.read", "/subscriptions/"),
-                    _item("Usage invoices", "request_quote", "usage-invoices", "billing.read", "/usage-invoices/"),
+                    _item(
+                        "Usage invoices",
+                        "request_quote",
+                        "usage-invoices",
+                        "billing.read",
+                        "/usage-invoices/",
+                    ),
                     _item("Webhook events", "webhook", "webhooks", "billing.read", "/webhooks/"),
                 ],
             },

@@ -18,7 +18,17 @@ register = template.Library()
 _TONES = {
     "good": ("ok", "paid", "active", "done", "applied", "answered", "healthy", "fits"),
     "info": ("open", "running", "trialing", "sent", "planned", "placing", "creating", "queued", "pending"),
-    "warn": ("held", "past_due", "incomplete", "parked", "stale", "cancelling", "paused", "unpaid", "timed_out"),
+    "warn": (
+        "held",
+        "past_due",
+        "incomplete",
+        "parked",
+        "stale",
+        "cancelling",
+        "paused",
+        "unpaid",
+        "timed_out",
+    ),
     "bad": ("failed", "uncollectible", "unreachable", "refused", "bad_answer", "error", "internal"),
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
@@ -50,31 +60,38 @@ def badge(status: str, words: str = "") -> SafeString:
     tone = _TONE_OF.get(status, "")
     text = words or _WORDS.get(status, status.replace("_", " "))
     return format_html(
-        '<span class="pf-badge{}">{}</span>', f" pf-badge--{tone}" if tone else "", text[:1].upper() + text[1:]
+        '<span class="pf-badge{}">{}</span>',
+        f" pf-badge--{tone}" if tone else "",
+        text[:1].upper() + text[1:],
     )
 
 
 @register.filter
 def ago(at: datetime | None) -> SafeString | str:
-    """"3 min ago" with the exact instant (UTC) on hover and for screen readers; nothing is "never"."""
+    """`3 min ago`, with the exact instant (UTC) on hover and for screen readers; nothing is `never`."""
     if at is None:
         return "never"
     return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}", _distance(at)
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        at.isoformat(),
+        f"{at:%Y-%m-%d %H:%M:%S}",
+        _distance(at),
     )
 
 
 @register.filter
 def instant(at: datetime | None) -> SafeString | str:
-    """"2026-02-03 14:05" in UTC, or a dash."""
+    """`2026-02-03 14:05` in UTC, or a dash."""
     if at is None:
         return "—"
-    return format_html('<time class="pf-number" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
+    return format_html(
+        '<time class="pf-number" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}"
+    )
 
 
 @register.filter
 def day(at: datetime | None) -> str:
-    """"3 Feb 2026" (UTC), or a dash."""
+    """`3 Feb 2026` (UTC), or a dash."""
     return f"{at.day} {at:%b %Y}" if at is not None else "—"
 
 

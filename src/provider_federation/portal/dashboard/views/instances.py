@@ -1,4 +1,4 @@
-"""The directory's pages: the list, adding and editing, the key, and one instance with its invoices and actions."""
+"""The directory's pages: the list, adding, editing, the key, and one instance with invoices and actions."""
 
 from __future__ import annotations
 
@@ -68,13 +68,25 @@ def instances(request: HttpRequest) -> HttpResponse:
     search = words(request.GET, "q", 100)
     health = chosen(request.GET, "health", [key for key, _ in _HEALTHS])
     listing = Listing(request, _narrowed(with_plan(), search, health), _COLUMNS, size=50, default="name")
-    rows = [(instance, mode_fit(instance)) for instance in listing.page]
+    rows = [(row, mode_fit(row)) for row in listing.page if isinstance(row, Instance)]
     enabled = Instance.objects.filter(enabled=True).prefetch_related("keys")
     fits = mode_fits(enabled[:500])
     return page(
-        request, "instances", title="Instances", subtitle=f"Coverage: {coverage()}", listing=listing, rows=rows,
-        search=search, health=health, healths=_HEALTHS, filtered=bool(search or health), expected=expected_mode(),
-        misfits=misfits(fits), fitting=len(fits) - len(misfits(fits)), ranges=RANGES, range="d30",
+        request,
+        "instances",
+        title="Instances",
+        subtitle=f"Coverage: {coverage()}",
+        listing=listing,
+        rows=rows,
+        search=search,
+        health=health,
+        healths=_HEALTHS,
+        filtered=bool(search or health),
+        expected=expected_mode(),
+        misfits=misfits(fits),
+        fitting=len(fits) - len(misfits(fits)),
+        ranges=RANGES,
+        range="d30",
         any=Instance.objects.exists(),
     )
 
@@ -82,7 +94,9 @@ def instances(request: HttpRequest) -> HttpResponse:
 def _narrowed(rows: QuerySet[Instance], search: str, health: str) -> QuerySet[Instance]:
     if search:
         rows = rows.filter(
-            Q(name__icontains=search) | Q(title__icontains=search) | Q(org_id__icontains=search)
+            Q(name__icontains=search)
+            | Q(title__icontains=search)
+            | Q(org_id__icontains=search)
             | Q(base_url__icontains=search)
         )
     if health == "disabled":
@@ -105,7 +119,12 @@ def add_instance(request: HttpRequest) -> HttpResponse:
             _tell_check(request, made, f"{made} was added.")
             return redirect("instance", made.pk)
     return page(
-        request, "instance_form", title="Add an instance", crumbs=_crumbs(), form=form, button="Add and check",
+        request,
+        "instance_form",
+        title="Add an instance",
+        crumbs=_crumbs(),
+        form=form,
+        button="Add and check",
         back=reverse("instances"),
     )
 
@@ -126,7 +145,12 @@ def edit_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
             messages.success(request, "The changes are saved.")
             return redirect("instance", instance.pk)
     return page(
-        request, "form", title=f"Edit {instance}", crumbs=_crumbs(instance), form=form, button="Save",
+        request,
+        "form",
+        title=f"Edit {instance}",
+        crumbs=_crumbs(instance),
+        form=form,
+        button="Save",
         back=reverse("instance", args=[instance.pk]),
     )
 
@@ -146,7 +170,12 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
             _tell_check(request, changed, "The new key is in use, the old one retired.")
             return redirect("instance", instance.pk)
     return page(
-        request, "form", title="Replace the key", crumbs=_crumbs(instance), form=form, button="Replace and check",
+        request,
+        "form",
+        title="Replace the key",
+        crumbs=_crumbs(instance),
+        form=form,
+        button="Replace and check",
         back=reverse("instance", args=[instance.pk]),
     )
 
@@ -156,15 +185,16 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
 def switch_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     """Disable or enable it, as `to` says; `version` is the one the operator saw."""
     version = request.POST.get("version", "")
+    seen = int(version) if version.isdecimal() and len(version) < 10 else 0
     try:
-        if not version.isdigit() or len(version) > 9:
-            raise Problem(400, "invalid_field", "This button is too old; try again.")
         if request.POST.get("to") == "disabled":
-            services.disable_instance(instance_id, int(version), actor=actor(request))
+            services.disable_instance(instance_id, seen, actor=actor(request))
             messages.success(request, "Disabled: the portal no longer calls, syncs or bills it.")
         else:
             _tell_check(
-                request, services.enable_instance(instance_id, int(version), actor=actor(request)), "Enabled again."
+                request,
+                services.enable_instance(instance_id, seen, actor=actor(request)),
+                "Enabled again.",
             )
     except Problem as problem:
         say(request, problem)
@@ -189,10 +219,20 @@ def instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     found = get_object_or_404(with_plan(), pk=instance_id)
     sums = totals("status", InvoiceFilter(instance_ids=(found.pk,))).sums
     return page(
-        request, "instance", title=str(found), crumbs=_crumbs(), sums=sums, ranges=RANGES, range="d30",
-        subscription=current_subscription(found), plan=plan_in_force(found, clock.now()),
-        runs=FleetCall.objects.filter(instance=found).select_related("run").order_by("-run__created_at", "-pk")[:5],
-        **_state(found), **invoice_list(request, found),
+        request,
+        "instance",
+        title=str(found),
+        crumbs=_crumbs(),
+        sums=sums,
+        ranges=RANGES,
+        range="d30",
+        subscription=current_subscription(found),
+        plan=plan_in_force(found, clock.now()),
+        runs=FleetCall.objects.filter(instance=found)
+        .select_related("run")
+        .order_by("-run__created_at", "-pk")[:5],
+        **_state(found),
+        **invoice_list(request, found),
     )
 
 
@@ -200,7 +240,9 @@ def instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
 @requires("instances.read")
 def instance_state(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     """The facts of the page; htmx asks for them while a check or a sync is under way."""
-    return render(request, "portal/parts/instance_state.html", _state(get_object_or_404(with_plan(), pk=instance_id)))
+    return render(
+        request, "portal/parts/instance_state.html", _state(get_object_or_404(with_plan(), pk=instance_id))
+    )
 
 
 def _state(found: Instance) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The clients' invoices to their customers, as the mirror has them: all clients, or one on its page; and as CSV."""
+"""The clients' invoices to their customers, as the mirror has them; of all clients, or of one; and as CSV."""
 
 from __future__ import annotations
 
@@ -42,8 +42,13 @@ _COLUMNS = (
 def invoices(request: HttpRequest) -> HttpResponse:
     by_status = totals("status")
     return page(
-        request, "invoices", title="Invoices", subtitle="What the clients bill their customers, over all instances.",
-        clients=Instance.objects.all()[:1000], sums=by_status.sums, coverage=by_status.coverage,
+        request,
+        "invoices",
+        title="Invoices",
+        subtitle="What the clients bill their customers, over all instances.",
+        clients=Instance.objects.all()[:1000],
+        sums=by_status.sums,
+        coverage=by_status.coverage,
         **invoice_list(request, None),
     )
 
@@ -65,10 +70,9 @@ def invoice_list(request: HttpRequest, instance: Instance | None) -> dict[str, A
     """Filters, sorting and paging over the mirror; of one client, or of all."""
     rows = _filtered(request).select_related("instance")
     columns: tuple[Column, ...] = (_CLIENT, *_COLUMNS)
-    query = request.GET
+    query = request.GET.copy()
     if instance is not None:
         rows, columns = rows.filter(instance=instance), _COLUMNS
-        query = query.copy()
         query["instance"] = str(instance.pk)
     listing = Listing(request, rows, columns, size=25, default="-created")
     filters = {name: words(request.GET, name, 100) for name in ("q", "status", "instance", "month")}
@@ -90,7 +94,9 @@ def _filtered(request: HttpRequest) -> QuerySet[ClientInvoice]:
         rows = rows.filter(instance=found) if found else rows.none()
     if search := words(request.GET, "q", 100):
         rows = rows.filter(
-            Q(number__icontains=search) | Q(customer_name__icontains=search) | Q(customer_email__icontains=search)
+            Q(number__icontains=search)
+            | Q(customer_name__icontains=search)
+            | Q(customer_email__icontains=search)
             | Q(stripe_invoice_id=search)
         )
     return _of_month(rows, words(request.GET, "month", 7))

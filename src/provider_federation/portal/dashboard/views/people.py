@@ -50,7 +50,12 @@ def add_operator(request: HttpRequest) -> HttpResponse:
             messages.success(request, f"{made.email} can sign in now.")
             return redirect("operators")
     return page(
-        request, "form", title="Add an operator", crumbs=_crumbs(), form=form, button="Add operator",
+        request,
+        "form",
+        title="Add an operator",
+        crumbs=_crumbs(),
+        form=form,
+        button="Add operator",
         back=reverse("operators"),
     )
 
@@ -70,8 +75,15 @@ def edit_operator(request: HttpRequest, operator_id: int) -> HttpResponse:
             messages.success(request, f"{operator.email} was changed.")
             return redirect("operators")
     return page(
-        request, "form", title=str(operator), subtitle=operator.email, crumbs=_crumbs(), form=form, button="Save",
-        back=reverse("operators"), more=[("Set a new password", reverse("set-password", args=[operator.pk]))],
+        request,
+        "form",
+        title=str(operator),
+        subtitle=operator.email,
+        crumbs=_crumbs(),
+        form=form,
+        button="Save",
+        back=reverse("operators"),
+        more=[("Set a new password", reverse("set-password", args=[operator.pk]))],
     )
 
 
@@ -89,7 +101,12 @@ def set_password(request: HttpRequest, operator_id: int) -> HttpResponse:
             messages.success(request, f"{operator.email} has a new password; hand it over safely.")
             return redirect("operators")
     return page(
-        request, "form", title=f"New password for {operator}", crumbs=_crumbs(), form=form, button="Set password",
+        request,
+        "form",
+        title=f"New password for {operator}",
+        crumbs=_crumbs(),
+        form=form,
+        button="Set password",
         back=reverse("operators"),
     )
 
@@ -101,16 +118,25 @@ def add_token(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             token, secret = services.create_token(
-                name=form.cleaned_data["name"], role=form.cleaned_data["role"], actor=actor(request),
+                name=form.cleaned_data["name"],
+                role=form.cleaned_data["role"],
+                actor=actor(request),
                 expires_at=form.expires_at,
             )
         except Problem as problem:
             tell_form(form, problem)
         else:
             # Shown in the answer to the POST itself: no address leads to it again, and it is stored nowhere.
-            return page(request, "token_made", title="The new token", crumbs=_crumbs(), token=token, secret=secret)
+            return page(
+                request, "token_made", title="The new token", crumbs=_crumbs(), token=token, secret=secret
+            )
     return page(
-        request, "form", title="Make an API token", crumbs=_crumbs(), form=form, button="Make token",
+        request,
+        "form",
+        title="Make an API token",
+        crumbs=_crumbs(),
+        form=form,
+        button="Make token",
         back=reverse("operators"),
     )
 

@@ -35,7 +35,7 @@ from provider_federation.portal.dashboard.results import (
 )
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet import services
-from provider_federation.portal.fleet.models import Action, CallStatus, FleetRun
+from provider_federation.portal.fleet.models import Action, CallStatus, FleetCall, FleetRun
 from provider_federation.portal.fleet.schemas import RunParams
 
 _OFFERED = (Action.PREVIEW, Action.DRAFT, Action.SEND, Action.SYNC, Action.CHECK)
@@ -71,8 +71,13 @@ def runs(request: HttpRequest) -> HttpResponse:
     )
     listing = Listing(request, rows.filter(action=action) if action else rows, _COLUMNS, default="-created")
     return page(
-        request, "runs", title="Runs", subtitle="One action over one or many instances, with a result for each.",
-        listing=listing, actions=Action.choices, action=action,
+        request,
+        "runs",
+        title="Runs",
+        subtitle="One action over one or many instances, with a result for each.",
+        listing=listing,
+        actions=Action.choices,
+        action=action,
     )
 
 
@@ -132,20 +137,39 @@ def retry(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def _chooser(request: HttpRequest) -> HttpResponse:
     preset = {found for text in request.GET.getlist("instance") if (found := a_uuid(text))}
     return page(
-        request, "new_run", title="New run", crumbs=_crumbs(), instances=Instance.objects.all()[:_SHOWN],
-        enabled=Instance.objects.filter(enabled=True).count(), preset=preset, everything="all" in request.GET,
-        action=chosen(request.GET, "action", Action.values) or Action.PREVIEW, actions=_OFFERED, ranges=RANGES,
+        request,
+        "new_run",
+        title="New run",
+        crumbs=_crumbs(),
+        instances=Instance.objects.all()[:_SHOWN],
+        enabled=Instance.objects.filter(enabled=True).count(),
+        preset=preset,
+        everything="all" in request.GET,
+        action=chosen(request.GET, "action", Action.values) or Action.PREVIEW,
+        actions=_OFFERED,
+        ranges=RANGES,
         range=chosen(request.GET, "range", [key for key, _ in RANGES]) or "d30",
-        start=words(request.GET, "start", 10), end=words(request.GET, "end", 10),
+        start=words(request.GET, "start", 10),
+        end=words(request.GET, "end", 10),
     )
 
 
-def _confirmation(request: HttpRequest, action: str, instances: list[Instance], params: RunParams) -> HttpResponse:
+def _confirmation(
+    request: HttpRequest, action: str, instances: list[Instance], params: RunParams
+) -> HttpResponse:
     back = reverse("instance", args=[instances[0].pk]) if len(instances) == 1 else reverse("instances")
     return page(
-        request, "confirm_run", title=f"{Action(action).label}?", crumbs=_crumbs(), action=Action(action),
-        instances=instances[:_SHOWN], count=len(instances), params=params,
-        consequences=consequences(action, params, len(instances)), request_key=str(uuid.uuid4()), back=back,
+        request,
+        "confirm_run",
+        title=f"{Action(action).label}?",
+        crumbs=_crumbs(),
+        action=Action(action),
+        instances=instances[:_SHOWN],
+        count=len(instances),
+        params=params,
+        consequences=consequences(action, params, len(instances)),
+        request_key=str(uuid.uuid4()),
+        back=back,
         fields=[(name, value) for name, values in request.POST.lists() for value in values if _kept(name)],
     )
 
@@ -159,7 +183,11 @@ def _asked(request: HttpRequest) -> tuple[str, list[Instance], RunParams]:
     if not action:
         raise Problem(400, "invalid_field", "Choose what to do.")
     ids = [found for text in request.POST.getlist("instance") if (found := a_uuid(text))]
-    rows = Instance.objects.filter(enabled=True) if "all" in request.POST else Instance.objects.filter(pk__in=ids)
+    rows = (
+        Instance.objects.filter(enabled=True)
+        if "all" in request.POST
+        else Instance.objects.filter(pk__in=ids)
+    )
     instances = list(rows)
     if not instances:
         raise Problem(400, "no_instances", "Choose at least one instance.")
@@ -202,14 +230,24 @@ def _title(found: FleetRun) -> str:
 
 
 def _watched(found: FleetRun) -> dict[str, Any]:
-    calls = list(found.calls.select_related("instance", "run").order_by(_FAILED_FIRST, "instance__name", "pk")[:_SHOWN])
+    calls = list(
+        found.calls.select_related("instance", "run").order_by(_FAILED_FIRST, "instance__name", "pk")[:_SHOWN]
+    )
     progress = progress_of(found)
     return {
         "run": found,
         "window": window_words(found.params) if found.action in _WINDOWED else "",
         "progress": progress,
-        "calls": [(call, call_words(call)) for call in calls],
+        "calls": [(call, call_words(call), _took(call)) for call in calls],
         "hidden": progress.total - len(calls),
         "can_cancel": progress.live and found.status != "cancelled",
-        "can_retry": progress.counts[CallStatus.FAILED] > 0 and found.status != "cancelled" and not progress.live,
+        "can_retry": progress.counts[CallStatus.FAILED] > 0
+        and found.status != "cancelled"
+        and not progress.live,
     }
+
+
+def _took(call: FleetCall) -> str:
+    if call.started_at is None or call.finished_at is None:
+        return "—"
+    return f"{(call.finished_at - call.started_at).total_seconds():.1f} s"

@@ -1,0 +1,114 @@
+"""Figures for the overview's charts. Chart.js wants plain numbers: amounts become major units here, last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provider_federation.money import Period, to_decimal
+from provider_federation.portal.fleet.queries import Totals
+from provider_federation.portal.revenue.periods import month_now
+from provider_federation.portal.revenue.queries import LedgerEntry
+
+MONTHS = 12
+
+
+@dataclass(frozen=True)
+class Series:
+    """One row of bars: minor units by month label."""
+
+    label: str
+    color: str
+    cents: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`data` and `options` are JSON for Unfold's script; `series` is the legend, `currency` in capitals."""
+
+    data: str
+    options: str
+    series: Sequence[Series]
+    currency: str
+    others: Sequence[str]
+
+
+def clients_chart(totals: Totals) -> Chart | None:
+    """What clients billed and were paid, by the month of the invoice; in the currency that billed most."""
+    currencies = sorted({row.currency for row in totals.rows}, key=lambda code: -_weight(totals, code))
+    if not currencies:
+        return None
+    rows = [row for row in totals.rows if row.currency == currencies[0]]
+    series = (
+        Series("Billed", "var(--color-primary-600)", {row.key: row.billed_cents for row in rows}),
+        Series("Paid", "var(--color-primary-300)", {row.key: row.paid_cents for row in rows}),
+    )
+    return _chart(series, currencies[0], currencies[1:], stacked=False)
+
+
+def provider_chart(entries: Sequence[LedgerEntry], zone: str) -> Chart | None:
+    """What the provider billed its clients, by month: subscriptions and usage, one upon the other."""
+    sums: dict[tuple[str, str], dict[str, int]] = {}
+    weights: dict[str, int] = {}
+    for entry in entries:
+        label = Period.month_of(entry.billed_at, zone).label
+        months = sums.setdefault((entry.currency, entry.kind), {})
+        months[label] = months.get(label, 0) + entry.totals.billed
+        weights[entry.currency] = weights.get(entry.currency, 0) + entry.totals.billed
+    if not weights:
+        return None
+    currency, *others = sorted(weights, key=lambda code: -weights[code])
+    series = (
+        Series("Subscriptions", "var(--color-primary-700)", sums.get((currency, "subscription"), {})),
+        Series("Leads and AI usage", "var(--color-primary-400)", sums.get((currency, "usage"), {})),
+    )
+    return _chart(series, currency, others, stacked=True)
+
+
+def _weight(totals: Totals, currency: str) -> int:
+    return sum(row.billed_cents for row in totals.rows if row.currency == currency)
+
+
+def _months() -> list[Period]:
+    months = [month_now()]
+    while len(months) < MONTHS:
+        months.append(months[-1].previous())
+    return months[::-1]
+
+
+def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, stacked: bool) -> Chart:
+    labels = [month.label for month in _months()]
+    datasets = [
+        {
+            "label": one.label,
+            "backgroundColor": one.color,
+            # A drawing, not an amount: the table beside it holds the exact figures.
+            "data": [float(to_decimal(one.cents.get(label, 0), currency)) for label in labels],
+        }
+        for one in series
+    ]
+    return Chart(
+        json.dumps({"labels": labels, "datasets": datasets}),
+        json.dumps(_options(stacked=stacked)),
+        series,
+        currency.upper(),
+        [code.upper() for code in others],
+    )
+
+
+def _options(*, stacked: bool) -> dict[str, Any]:
+    axis = {"stacked": stacked, "border": {"display": False}, "ticks": {"color": "#94a3b8"}}
+    return {
+        "animation": False,
+        "responsive": True,
+        "maintainAspectRatio": False,
+        "interaction": {"mode": "index", "intersect": False},
+        "datasets": {"bar": {"borderRadius": 4, "maxBarThickness": 26, "categoryPercentage": 0.7}},
+        "plugins": {"legend": {"display": False}},
+        "scales": {
+            "x": {**axis, "grid": {"display": False}},
+            "y": {**axis, "beginAtZero": True, "grid": {"color": "rgba(148,163,184,.18)"}},
+        },
+    }
