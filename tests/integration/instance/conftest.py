@@ -1,0 +1,201 @@
+"""The instance under test: its database in this process, and one real server process on that same database."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from provider_federation.instance.leads.models import Customer, Lead
+from provider_federation.instance.leads.services import add_customer, add_lead, convert_lead
+from provider_federation.kit import clock
+from provider_federation.protocol import Key, Request, sign
+
+_SPREAD = itertools.count()
+WEBHOOK_SECRET = "whsec_" + "instance0tests0" * 2
+STRIPE_KEY = "sk_test_instance"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
+    deadline = clock.monotonic() + seconds
+    pause = __import__("threading").Event()
+    while clock.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pause.wait(0.05)
+    raise AssertionError(f"{url} did not come up:\n{log.read_text()}")
+
+
+def database_url() -> str:
+    """The test's own database, as another process names it."""
+    chosen = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{chosen['NAME']}"
+    query = {name: value for name, value in (("host", chosen["HOST"]), ("port", chosen["PORT"])) if value}
+    return f"postgresql://{chosen['USER']}@/{chosen['NAME']}?{urlencode(query)}"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from provider_federation.cli.instance import app; app()", *arguments]
+
+
+@dataclass
+class Server:
+    """A served instance, and signed calls to it."""
+
+    port: int
+    keys: dict[str, Key]
+    log: Path
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command("serve", "--port", str(self.port)), env=self.environment, stdout=output, stderr=output
+            )
+        wait_for(f"{self.url}/health/live", self.process, self.log)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+        self.client.close()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+
+    def headers(self, method: str, target: str, body: bytes, *, key: str = "portal", org: str | None = None, scope: str | None = None) -> dict[str, str]:
+        chosen = self.keys[key]
+        request = Request(method, target, f"127.0.0.1:{self.port}", [], body)
+        # The legacy scheme tells two equal writes apart by their millisecond only.
+        now = clock.timestamp() + next(_SPREAD) % 100_000 / 1000
+        return dict(sign(request, chosen, now=now, scope=scope or chosen.scope, instance="acme", org=org))
+
+    def call(self, method: str, target: str, json_body: Any = None, *, raw: bytes | None = None, key: str = "portal", headers: dict[str, str] | None = None, org: str | None = None) -> httpx.Response:
+        """A signed call."""
+        body = raw if raw is not None else b"" if json_body is None else json.dumps(json_body).encode()
+        sent = {**({"Content-Type": "application/json"} if body else {}), **(headers or {})}
+        signed = self.headers(method, target, body, key=key, org=org)
+        return self.client.request(method, self.url + target, content=body, headers={**sent, **signed})
+
+    def get(self, target: str, **more: Any) -> httpx.Response:
+        return self.call("GET", target, **more)
+
+    def post(self, target: str, body: Any = None, **more: Any) -> httpx.Response:
+        return self.call("POST", target, body, **more)
+
+    def anonymous(self, method: str, target: str, **more: Any) -> httpx.Response:
+        return self.client.request(method, self.url + target, **more)
+
+
+def make_server(folder: Path, **environment: str) -> Server:
+    """A server on this test process's database; not yet started."""
+    keys = {
+        "portal": Key("portal", "sha256", secret=secrets.token_urlsafe(32).encode()),
+        "reader": Key("reader", "sha256", secret=secrets.token_urlsafe(32).encode(), scope="read"),
+    }
+    told = {name: {"secret": key.secret.decode(), "algorithm": "sha256", "scope": key.scope} for name, key in keys.items()}
+    full = {
+        **os.environ,
+        "PROVIDER_FEDERATION_ENV": "development",
+        "DATABASE_URL": database_url(),
+        "INSTANCE_DATA_DIR": str(settings.DATA_DIR),
+        "INSTANCE_NAME": "acme",
+        "INSTANCE_ORG_ID": "org_acme",
+        "INSTANCE_TITLE": "Acme",
+        "PROVIDER_FEDERATION_ENABLED": "1",
+        "PROVIDER_FEDERATION_SIG_SHA256": "1",
+        "PROVIDER_KEYS_JSON": json.dumps(told),
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "STRIPE_API_BASE": "http://127.0.0.1:9",   # nobody there, unless a test says otherwise
+        "PYTHONWARNINGS": "default",
+        **environment,
+    }
+    return Server(free_port(), keys, folder / "server.log", full)
+
+
+@pytest.fixture(scope="session")
+def _server(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with django_db_blocker.unblock():
+        server = make_server(tmp_path_factory.mktemp("instance"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(_server: Server, transactional_db: None) -> Server:
+    """The served instance, its database empty."""
+    return _server
+
+
+@pytest.fixture
+def customer(db: None) -> Customer:
+    return add_customer("Harbor Works", "billing@harbor.example")
+
+
+MakeLead = Callable[..., Lead]
+
+
+@pytest.fixture
+def make_lead(customer: Customer) -> MakeLead:
+    """A converted, billable lead, unless told otherwise."""
+
+    def make(*, days_ago: float = 1, price_cents: int | None = 10_000, to: Customer | None = customer, at: datetime | None = None, converted: bool = True, **more: Any) -> Lead:
+        moment = at or clock.now() - timedelta(days=days_ago)
+        lead = add_lead("Ada Abbott", to, price_cents=price_cents, at=moment - timedelta(hours=1), **more)
+        return convert_lead(lead.pk, at=moment) if converted else lead
+
+    return make
+
+
+@pytest.fixture
+def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[datetime], None]]:
+    """Stand this process's clock still: `clock_file(datetime(...))`."""
+    path = tmp_path / "clock.json"
+
+    def stand(at: datetime) -> None:
+        clock.set_clock(path, at=at)
+
+    stand(datetime(2026, 3, 10, 12, tzinfo=UTC))
+    monkeypatch.setenv(clock.CLOCK_VARIABLE, str(path))
+    yield stand
