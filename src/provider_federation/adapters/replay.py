@@ -22,7 +22,9 @@ _SWEEP_EVERY = 60.0
 _WAIT = 2.0
 _LOCK = 0x70665F7265706C61  # "pf_repla": the advisory lock between adding (shared) and sweeping (alone)
 
+# In one go and with the write lock from the start: several processes may open a new file at once.
 _SQLITE_TABLES = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS replay_used (
     id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, token TEXT NOT NULL, expires REAL NOT NULL,
     UNIQUE (key_id, token)
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS replay_mark (
     id INTEGER PRIMARY KEY CHECK (id = 1), forgotten_before REAL NOT NULL
 );
 INSERT OR IGNORE INTO replay_mark VALUES (1, 0);
+COMMIT;
 """
 _POSTGRES_TABLES = """
 CREATE TABLE IF NOT EXISTS provider_federation_replay (
@@ -47,12 +50,16 @@ INSERT INTO provider_federation_replay_mark VALUES (1, 0) ON CONFLICT DO NOTHING
 
 
 class SqliteReplayStore:
-    """A ReplayStore in one SQLite file, for the processes of one machine; at most `capacity` live entries."""
+    """A ReplayStore in one SQLite file, for the processes of one machine; at most `capacity` live entries.
+
+    `wait` is how many seconds it waits for another process before it raises.
+    """
 
     blocking = True
 
-    def __init__(self, path: str | Path, capacity: int = 1_000_000) -> None:
+    def __init__(self, path: str | Path, capacity: int = 1_000_000, wait: float = _WAIT) -> None:
         self._path = Path(path)
+        self._wait = wait
         self._capacity = capacity
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -78,11 +85,16 @@ class SqliteReplayStore:
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None or self._process != os.getpid():  # never across a fork
             connection = sqlite3.connect(
-                self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False
+                self._path, timeout=self._wait, isolation_level=None, check_same_thread=False
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # what was accepted stays used after a power cut
-            connection.executescript(_SQLITE_TABLES)
+            try:
+                connection.execute(
+                    "PRAGMA synchronous = FULL"
+                )  # what was accepted stays used after a power cut
+                connection.executescript(_SQLITE_TABLES)
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._connection, self._process = connection, os.getpid()
         return self._connection
 
