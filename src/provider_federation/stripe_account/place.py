@@ -141,7 +141,7 @@ class Placement:
             return None if is_draft and missing else self._invoice_id
 
         def make(idempotency_key: str) -> str:
-            # Some lines there and others not gives a mismatch under the old key, and so a new key for the rest.
+            # Only some of them there: a mismatch under the old key, and so a new key for the rest.
             lines = [line.parameters() for line in missing]
             return self._account.add_lines(self._invoice_id, lines, idempotency_key=idempotency_key).id
 
