@@ -16,10 +16,10 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import re_path
+from tests.attacks.legacy_wire import KEY, NOW
 
 from provider_federation.adapters.gate import Gate
 from provider_federation.protocol import Keyring, MemoryReplayStore, Policy
-from tests.attacks.legacy_wire import KEY, NOW
 
 GATE = Gate(
     keyring=Keyring([KEY]),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.attacks.legacy_wire import Echo, Served, signature
 
 ROOT = Path(__file__).parents[2]

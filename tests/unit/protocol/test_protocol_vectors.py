@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from provider_federation.protocol import Key, Keyring, MemoryReplayStore, Policy, Refused, Request, sign, verify
+from provider_federation.protocol import (
+    Key,
+    Keyring,
+    MemoryReplayStore,
+    Policy,
+    Refused,
+    Request,
+    sign,
+    verify,
+)
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "legacy.json").read_text())["cases"]
 POLICY = Policy(accept=("h31", "sha256"), development=True)
