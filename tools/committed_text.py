@@ -10,12 +10,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Written in pieces so that this file does not find itself.
 FORBIDDEN = re.compile(
-    "|".join(["pypi" + r"\.org", "python" + "hosted", "registry" + r"\.npmjs", "deb" + r"\.debian", r"(?<![\w.])/wo" + "rk/", r"(?<![\w.])/ro" + "ot/", "/ho" + "me/"]),
+    "|".join(
+        [
+            "pypi" + r"\.org",
+            "python" + "hosted",
+            "registry" + r"\.npmjs",
+            "deb" + r"\.debian",
+            r"(?<![\w.])/wo" + "rk/",
+            r"(?<![\w.])/ro" + "ot/",
+            "/ho" + "me/",
+        ]
+    ),
 )
 
 
 def main() -> int:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     found = 0
     for name in filter(None, listed):
         path = ROOT / name

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PORTAL, INSTANCE = "provider_federation.portal.settings", "provider_federation.instance.settings"
 SOURCE = "src/provider_federation"
-SHARED = [f"{SOURCE}/{room}" for room in ("protocol", "adapters", "money", "stripe_account", "kit", "testing")]
+SHARED = [
+    f"{SOURCE}/{room}" for room in ("protocol", "adapters", "money", "stripe_account", "kit", "testing")
+]
 
 # What production needs, with values of the moment: Django's deploy check must find nothing to say about it.
 PRODUCTION = {
@@ -37,7 +39,10 @@ PRODUCTION = {
 
 
 def _django(settings: str, *arguments: str, **environment: str) -> tuple[list[str], dict[str, str]]:
-    return [sys.executable, "-W", "error", "-m", "django", *arguments], {"DJANGO_SETTINGS_MODULE": settings, **environment}
+    return [sys.executable, "-W", "error", "-m", "django", *arguments], {
+        "DJANGO_SETTINGS_MODULE": settings,
+        **environment,
+    }
 
 
 def _mypy(settings: str, name: str, *paths: str) -> tuple[list[str], dict[str, str]]:
@@ -56,7 +61,9 @@ def _checks() -> dict[str, tuple[list[str], dict[str, str]]]:
         "portal migrations": _django(PORTAL, "makemigrations", "--check", "--dry-run", **PRODUCTION),
         "instance migrations": _django(INSTANCE, "makemigrations", "--check", "--dry-run", **PRODUCTION),
         "portal deploy check": _django(PORTAL, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION),
-        "instance deploy check": _django(INSTANCE, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION),
+        "instance deploy check": _django(
+            INSTANCE, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION
+        ),
         "committed text": ([sys.executable, "tools/committed_text.py"], {}),
     }
 
@@ -65,8 +72,13 @@ def main() -> int:
     failed = []
     for name, (command, environment) in _checks().items():
         started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-        print(f"{'ok    ' if done.returncode == 0 else 'FAILED'} {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        print(
+            f"{'ok    ' if done.returncode == 0 else 'FAILED'} {name} ({time.monotonic() - started:.1f} s)",
+            flush=True,
+        )
         if done.returncode:
             print(done.stdout + done.stderr, flush=True)
             failed.append(name)

@@ -1,6 +1,8 @@
-"""Run the suites: `tools/run_tests.py` runs all of them, `tools/run_tests.py portal -k sync` one, with pytest's arguments behind it.
+"""Run the suites: `tools/run_tests.py` runs all of them, `tools/run_tests.py portal -k sync` one, with
+pytest's arguments behind it.
 
-A suite is one pytest process tree with one Django settings module (the portal and the instance are two programs). All of
+A suite is one pytest process tree with one Django settings module (the portal and the instance are two
+programs). All of
 them share one temporary PostgreSQL from the wheel, which ends with this command.
 """
 
@@ -34,7 +36,12 @@ def main(arguments: list[str]) -> int:
         url = _start_postgres(Path(folder) / "postgres")
         results = {name: _run(name, url, Path(folder), extra) for name in chosen}
     if len(results) > 1:
-        print("\n".join(f"{name:20} {'passed' if code == 0 else f'FAILED ({code})'}  {seconds:.0f} s" for name, (code, seconds) in results.items()))
+        print(
+            "\n".join(
+                f"{name:20} {'passed' if code == 0 else f'FAILED ({code})'}  {seconds:.0f} s"
+                for name, (code, seconds) in results.items()
+            )
+        )
     return max(code for code, _ in results.values())
 
 
@@ -59,7 +66,13 @@ def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, floa
         "PYTHONWARNINGS": "error",
         **more,
     }
-    command = [sys.executable, "-m", "pytest", *([] if extra else ["-q"]), *([f"--ds={settings}"] if settings else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *([] if extra else ["-q"]),
+        *([f"--ds={settings}"] if settings else []),
+    ]
     if not any(argument.startswith("-n") for argument in extra):
         command += ["-n", "2", "--dist", "loadgroup" if name == "scenarios" else "load"]
     started = time.monotonic()

@@ -1,4 +1,6 @@
-"""The command `provider-federation`: arguments and printing only. Each module here holds one group of commands."""
+"""The command `provider-federation`: arguments and printing only. Each module here holds one group of
+commands.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,19 @@ def main() -> None:
     try:
         import typer
     except ModuleNotFoundError:
-        sys.exit("The command line needs its extra: pip install 'provider-federation[cli]' (or [portal], [instance], [demo]).")
+        sys.exit(
+            "The command line needs its extra: pip install 'provider-federation[cli]' (or [portal], [instance], [demo])."
+        )
     from provider_federation import __version__
     from provider_federation.kit.env import ConfigInvalid
     from provider_federation.kit.problem import Problem
 
     app = typer.Typer(
         help=f"Provider Federation {__version__}: one portal for the many client instances of an app.",
-        no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        rich_markup_mode=None,
     )
     # Only what was asked for is imported: `stripe-sim` needs no Django, `sign` needs neither.
     asked = sys.argv[1] if len(sys.argv) > 1 else ""

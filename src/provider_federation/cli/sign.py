@@ -19,12 +19,18 @@ def sign(
     url: Annotated[str, typer.Argument(help="The full address, with its query exactly as it will be sent.")],
     key_id: Annotated[str, typer.Option("--key-id", help="The key's id, as the instance knows it.")],
     algorithm: Annotated[str, typer.Option(help="h31 (development only) or sha256.")] = "sha256",
-    secret_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the secret.")] = "PROVIDER_SECRET",
-    secret_file: Annotated[Path | None, typer.Option(help="File that holds the secret instead; - reads standard input.")] = None,
+    secret_env: Annotated[  # noqa: S107  the name of a variable, not its value
+        str, typer.Option(help="Name of the environment variable that holds the secret.")
+    ] = "PROVIDER_SECRET",
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File that holds the secret instead; - reads standard input.")
+    ] = None,
     scope: Annotated[str, typer.Option(help="provider or read.")] = "provider",
     org: Annotated[str | None, typer.Option(help="Org id hint (X-Provider-Org).")] = None,
     instance: Annotated[str | None, typer.Option(help="Name of the instance that is meant.")] = None,
-    body_file: Annotated[Path | None, typer.Option(help="File with the body, for schemes that cover it.")] = None,
+    body_file: Annotated[
+        Path | None, typer.Option(help="File with the body, for schemes that cover it.")
+    ] = None,
 ) -> None:
     """Print the headers of a signed request, one a line.
 
@@ -43,7 +49,9 @@ def sign(
     body = body_file.read_bytes() if body_file else b""
     request = Request(method.upper(), target, parts.netloc, [], body)
     key = Key(key_id, algorithm, secret=_read_secret(secret_env, secret_file), scope="provider")
-    for name, value in sign_request(request, key, now=clock.timestamp(), scope=scope, instance=instance, org=org):
+    for name, value in sign_request(
+        request, key, now=clock.timestamp(), scope=scope, instance=instance, org=org
+    ):
         print(f"{name}: {value}")
 
 

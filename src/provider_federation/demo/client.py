@@ -16,7 +16,7 @@ from provider_federation.kit.clock import monotonic
 _TIMEOUT = 30.0
 
 
-class CallFailed(Exception):  # noqa: N818
+class CallFailed(Exception):
     """An answer that was not a success; the message holds the request and the answer's own words."""
 
 
@@ -50,23 +50,25 @@ class Client:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, headers, method=method)  # noqa: S310  addresses of our own
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  as above
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
                 value: dict[str, Any] = json.load(answer)
                 return value
         except urllib.error.HTTPError as error:
-            raise CallFailed(f"{method} {path} answered {error.code}: {error.read(600).decode(errors='replace')}") from None
+            raise CallFailed(
+                f"{method} {path} answered {error.code}: {error.read(600).decode(errors='replace')}"
+            ) from None
         except OSError as error:
             raise CallFailed(f"{method} {self.base}{path}: {error}") from None
 
 
 def pay_hosted_invoice(url: str) -> None:
     """Do what a customer does on the hosted page: open it, and send its form."""
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as page:  # noqa: S310  the simulator's own address
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as page:
         page.read()
     form = urllib.parse.urlencode({"card": "4242424242424242"}).encode()
-    with urllib.request.urlopen(url, form, timeout=_TIMEOUT) as paid:  # noqa: S310  as above
+    with urllib.request.urlopen(url, form, timeout=_TIMEOUT) as paid:
         paid.read()
 
 

@@ -1,6 +1,7 @@
 """What the demo runs: names, ports, keys, plans and the environment of each process.
 
-The plan is made once per data folder and kept there (`demo.json`, readable by its owner only), so that a second run finds
+The plan is made once per data folder and kept there (`demo.json`, readable by its owner only), so that a
+second run finds
 the same addresses, passwords and Stripe accounts.
 """
 
@@ -20,7 +21,18 @@ _FIRST_THREE = (
     ("kestrel", "Kestrel Legal", "sha256", "ELITE"),
     ("marlin", "Marlin Boats", "h31", "BASE"),
 )
-_TRADES = ("Dental", "Roofing", "Fitness", "Insurance", "Gardens", "Motors", "Travel", "Homes", "Tutoring", "Catering")
+_TRADES = (
+    "Dental",
+    "Roofing",
+    "Fitness",
+    "Insurance",
+    "Gardens",
+    "Motors",
+    "Travel",
+    "Homes",
+    "Tutoring",
+    "Catering",
+)
 _PLACES = ("Harbor", "Summit", "Willow", "Granite", "Juniper")
 
 
@@ -93,7 +105,9 @@ class DemoPlan:
 
 
 def load_or_make(folder: Path, *, fleet: int, port: int, months: int, leads: int) -> DemoPlan:
-    """The kept plan of this folder when it fits what is asked for, else a new one. `port` 0 takes any free ports."""
+    """The kept plan of this folder when it fits what is asked for, else a new one. `port` 0 takes any free
+    ports.
+    """
     kept = folder / "demo.json"
     if kept.exists():
         plan = _read(folder, json.loads(kept.read_text()))
@@ -114,7 +128,9 @@ def _ports(port: int, count: int) -> list[int]:
 def _with_ports(plan: DemoPlan, port: int) -> DemoPlan:
     """The kept data knows its addresses (hosted invoice links, the directory), so its ports stay as they are."""
     if port not in {0, plan.portal_port}:
-        raise ValueError(f"this demo's data belongs to port {plan.portal_port}; use --fresh to start over at another")
+        raise ValueError(
+            f"this demo's data belongs to port {plan.portal_port}; use --fresh to start over at another"
+        )
     return plan
 
 

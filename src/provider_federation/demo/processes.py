@@ -1,4 +1,6 @@
-"""Child processes: started with a log file each, watched, started again when one dies, stopped by their process id."""
+"""Child processes: started with a log file each, watched, started again when one dies, stopped by their
+process id.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _STOP_SECONDS = 8.0
 _LOOK_EVERY = 0.25
 
 
-class PortTaken(Exception):  # noqa: N818
+class PortTaken(Exception):
     """Somebody else listens where a part of the demo wants to."""
 
     def __init__(self, port: int, wanted_by: str) -> None:
@@ -29,7 +31,7 @@ class PortTaken(Exception):  # noqa: N818
         )
 
 
-class DidNotStart(Exception):  # noqa: N818
+class DidNotStart(Exception):
     """A child ended, or did not answer in time; the message holds the end of its log."""
 
 
@@ -48,7 +50,7 @@ class Child:
     def start(self) -> None:
         self.starts += 1
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603  our own command, our own arguments
+            self.process = subprocess.Popen(
                 command_line(self.arguments),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
@@ -67,7 +69,9 @@ class Child:
         return self.process.pid
 
     def tail(self, lines: int = 15) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+        return (
+            "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+        )
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
@@ -75,19 +79,30 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-c", "from provider_federation.cli import main; main()", *arguments]
 
 
-def run_to_end(name: str, arguments: Sequence[str], environment: Mapping[str, str], *, timeout: float = 120) -> str:
-    """Run one command of ours and return what it printed; DidNotStart with its output when it fails."""
-    done = subprocess.run(  # noqa: S603  our own command, our own arguments
+def run_to_end(
+    name: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    typed: str = "",
+    timeout: float = 120,
+) -> str:
+    """Run one command of ours, with `typed` on its standard input, and return what it printed; DidNotStart
+    when it fails.
+    """
+    done = subprocess.run(
         command_line(arguments),
         env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
+        input=typed + "\n",
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
     if done.returncode:
-        raise DidNotStart(f"{name}: `provider-federation {' '.join(arguments)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise DidNotStart(
+            f"{name}: `provider-federation {' '.join(arguments)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return done.stdout
 
 
@@ -135,7 +150,9 @@ class Supervisor:
                 if not child.alive:
                     raise DidNotStart(f"{child.name} ended while starting:\n{child.tail()}")
                 if monotonic() > deadline:
-                    raise DidNotStart(f"{child.name} did not answer at {child.ready_url} within {timeout:.0f} s:\n{child.tail()}")
+                    raise DidNotStart(
+                        f"{child.name} did not answer at {child.ready_url} within {timeout:.0f} s:\n{child.tail()}"
+                    )
                 self._stopping.wait(0.05)
 
     def keep_alive(self) -> None:
@@ -148,11 +165,15 @@ class Supervisor:
             for child in self.children:
                 if not child.alive and not self._stopping.is_set():
                     assert child.process is not None
-                    self.say(f"{child.name} (pid {child.pid}) ended with {child.process.returncode}; starting it again")
+                    self.say(
+                        f"{child.name} (pid {child.pid}) ended with {child.process.returncode}; starting it again"
+                    )
                     child.start()
 
     def stop(self) -> None:
-        """Ask every child to end, last started first; what does not within a few seconds is killed. By pid, never by name."""
+        """Ask every child to end, last started first; what does not within a few seconds is killed. By
+        pid, never by name.
+        """
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()
@@ -174,7 +195,7 @@ def _answers(child: Child) -> bool:
     if child.ready_url is None:
         return child.alive
     try:
-        with urllib.request.urlopen(child.ready_url, timeout=2) as answer:  # noqa: S310  a loopback address that we made
+        with urllib.request.urlopen(child.ready_url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 ENVIRONMENT_VARIABLE = "PROVIDER_FEDERATION_ENV"
 
 
-class ConfigInvalid(Exception):  # noqa: N818  the code of the contract
+class ConfigInvalid(Exception):
     """A setting that stops the process at start. `code` is stable; the message never holds a secret."""
 
     def __init__(self, variable: str, message: str, code: str = "config_invalid") -> None:
@@ -49,7 +49,7 @@ class Environment:
         value = self.text(name)
         if not value:
             return default
-        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20):  # noqa: PLR2004
+        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20):
             raise ConfigInvalid(name, f"must be a whole number from {low} to {high}")
         number = int(value)
         if not low <= number <= high:

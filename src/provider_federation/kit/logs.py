@@ -1,4 +1,6 @@
-"""Structured logs: one JSON object a line (or coloured text in development), with the request id, without secrets."""
+"""Structured logs: one JSON object a line (or coloured text in development), with the request id, without
+secrets.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Any
 
 import structlog
 
-_SECRET_NAMES = re.compile(r"secret|password|token|authorization|cookie|api_?key|signature|master_?key|sealed", re.IGNORECASE)
+_SECRET_NAMES = re.compile(
+    r"secret|password|token|authorization|cookie|api_?key|signature|master_?key|sealed", re.IGNORECASE
+)
 _SECRET_VALUES = re.compile(r"\b(sk|rk|whsec|pft)_[A-Za-z0-9_]{6,}|\b(sha256|h31):[0-9a-f]{4,}")
 _SCRUBBED = "[scrubbed]"
 
@@ -46,7 +50,11 @@ def configure_logs(*, service: str, development: bool = False, level: int = logg
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if development else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if development
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

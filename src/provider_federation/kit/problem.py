@@ -1,6 +1,7 @@
 """One family of errors for everything a caller can get wrong.
 
-A `Problem` carries its HTTP status, a stable code and one sentence that says what to do. The JSON surface answers it as
+A `Problem` carries its HTTP status, a stable code and one sentence that says what to do. The JSON surface
+answers it as
 `{"ok": false, "error": <sentence>, "reason": <code>}`; the CLI prints the sentence and exits 2.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Problem(Exception):  # noqa: N818  it is the field's word (RFC 9457), and not every one is an error of ours
+class Problem(Exception):
     """An answer other than success. `status` is the HTTP status, `code` is stable, `message` says what to do."""
 
     def __init__(self, status: int, code: str, message: str, **details: Any) -> None:

@@ -1,7 +1,9 @@
 """Secrets at rest: AES-256-GCM, bound to the row they belong to.
 
-The master keys come from the environment as `id:base64` pairs; the first seals, all of them open, so that a new one can
-be put in front and the old one removed after a re-seal. The associated data names the row: a sealed value copied into
+The master keys come from the environment as `id:base64` pairs; the first seals, all of them open, so that
+a new one can
+be put in front and the old one removed after a re-seal. The associated data names the row: a sealed value
+copied into
 another row does not open. Format: `v1.<key id>.<base64url nonce+ciphertext>`.
 """
 
@@ -21,7 +23,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class CannotOpen(Exception):  # noqa: N818
+class CannotOpen(Exception):
     """The sealed value is damaged, belongs to another row, or its master key is gone."""
 
 
@@ -62,7 +64,7 @@ def parse_master_keys(variable: str, value: str) -> dict[str, bytes]:
             material = b""
         if not key_id.isalnum() or len(material) != _KEY_BYTES or key_id in keys:
             raise ConfigInvalid(variable, "must be id:base64 pairs of 32 bytes each, separated by commas")
-        if len(set(material)) < 8:  # noqa: PLR2004  a key of one repeated byte is a placeholder
+        if len(set(material)) < 8:
             raise ConfigInvalid(variable, "holds a placeholder, not a random key", "config_weak_secret")
         keys[key_id] = material
     if not keys:

@@ -1,4 +1,6 @@
-"""django-ninja, made strict: unknown fields refused, every error in the contract's shape, never a 500 for bad input."""
+"""django-ninja, made strict: unknown fields refused, every error in the contract's shape, never a 500 for
+bad input.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ def problem_response(problem: Problem) -> HttpResponse:
 
 
 def _validation(error: ValidationError) -> Problem:
-    """Say which field, and what it should have been. `unknown_field` has a code of its own (contract, section 3)."""
+    """Say which field, and what it should have been. `unknown_field` has a code of its own (contract,
+    section 3).
+    """
     first: dict[str, Any] = dict(error.errors[0]) if error.errors else {}
-    where = ".".join(str(part) for part in first.get("loc", ()) if part not in {"body", "query", "path", "payload"})
+    where = ".".join(
+        str(part) for part in first.get("loc", ()) if part not in {"body", "query", "path", "payload"}
+    )
     if first.get("type") == "extra_forbidden":
         return Problem(400, "unknown_field", f"Unknown field {where!r}; check its spelling.", field=where)
-    return Problem(400, "invalid_field", f"{where or 'The request'}: {first.get('msg', 'not valid')}.", field=where)
+    return Problem(
+        400, "invalid_field", f"{where or 'The request'}: {first.get('msg', 'not valid')}.", field=where
+    )
 
 
 def install_handlers(api: NinjaAPI) -> None:
@@ -76,9 +84,19 @@ def refuse_unknown_query(request: HttpRequest, known: Iterable[str]) -> None:
     allowed = set(known)
     for name, values in request.GET.lists():
         if name not in allowed:
-            raise Problem(400, "unknown_field", f"Unknown query parameter {name!r}; known are {', '.join(sorted(allowed)) or 'none'}.", field=name)
+            raise Problem(
+                400,
+                "unknown_field",
+                f"Unknown query parameter {name!r}; known are {', '.join(sorted(allowed)) or 'none'}.",
+                field=name,
+            )
         if len(values) > 1:
-            raise Problem(400, "repeated_field", f"Query parameter {name!r} was sent {len(values)} times; send it once.", field=name)
+            raise Problem(
+                400,
+                "repeated_field",
+                f"Query parameter {name!r} was sent {len(values)} times; send it once.",
+                field=name,
+            )
 
 
 def read_json_object(request: HttpRequest) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""The ASGI rim around a Django application: body limit, request id, access log, JSON answers for paths under /api.
+"""The ASGI rim around a Django application: body limit, request id, access log, JSON answers for paths
+under /api.
 
-The limit is enforced while the body streams in, so that a lying Content-Length or an endless chunked body is cut off
+The limit is enforced while the body streams in, so that a lying Content-Length or an endless chunked body
+is cut off
 before anything holds it.
 """
 
@@ -27,7 +29,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _log = get_logger("http")
 
 
-class _TooLarge(Exception):  # noqa: N818
+class _TooLarge(Exception):
     pass
 
 
@@ -52,21 +54,33 @@ class Rim:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], True
-                message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id.encode())]}
+                message = {
+                    **message,
+                    "headers": [*message.get("headers", []), (b"x-request-id", request_id.encode())],
+                }
             await send(message)
 
         try:
             await self.app(scope, self._limited(scope, receive), send_marked)
         except _TooLarge:
             if not answered:
-                await _answer(send_marked, 413, "body_too_large", f"The body may have at most {self.max_body} bytes.")
+                await _answer(
+                    send_marked, 413, "body_too_large", f"The body may have at most {self.max_body} bytes."
+                )
         finally:
-            _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round((monotonic() - started) * 1000, 1))
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                ms=round((monotonic() - started) * 1000, 1),
+            )
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        # A length of that many digits is over any limit; not converting it keeps int() away from hostile input.
-        too_long = not declared.isdigit() or len(declared) > 12 or int(declared) > self.max_body  # noqa: PLR2004
+        # A length of that many digits is over any limit; not converting it keeps int() away from hostile
+        # input.
+        too_long = not declared.isdigit() or len(declared) > 12 or int(declared) > self.max_body
         seen = 0
 
         async def limited() -> Message:
@@ -99,6 +113,10 @@ def _request_id(scope: Scope) -> str:
 
 async def _answer(send: Send, status: int, code: str, message: str) -> None:
     body = json.dumps({"ok": False, "error": message, "reason": code}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

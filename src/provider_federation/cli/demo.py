@@ -1,0 +1,165 @@
+"""`provider-federation demo`: the whole road on this machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+
+def demo(
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Walk the main job without a person, compare every figure, and end."),
+    ] = False,
+    fleet: Annotated[int, typer.Option(min=1, max=50, help="How many instances.")] = 3,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65_000, help="The portal's port; the others follow it. 0 takes free ones."),
+    ] = 8400,
+    data: Annotated[Path, typer.Option(help="Folder that keeps the demo's data between runs.")] = Path(
+        ".demo"
+    ),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw the kept data away and start over.")] = False,
+    months: Annotated[
+        int, typer.Option(min=1, max=24, help="Months of history to make on the first run.")
+    ] = 5,
+    leads: Annotated[int, typer.Option(min=6, max=5_000, help="Leads per instance.")] = 150,
+) -> None:
+    """Start a portal with its worker, client instances and a Stripe simulator, as separate processes.
+
+    The first run makes months of history and takes about a minute; later ones are ready within seconds.
+    Ctrl-C stops everything.
+    With --once a temporary folder and free ports are used, and the exit code says whether every figure
+    agreed.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if once:
+        with tempfile.TemporaryDirectory(prefix="pf-demo-", ignore_cleanup_errors=True) as folder:
+            Path(folder).chmod(0o755)  # the embedded database runs as a user of its own when we are root
+            sys.exit(_once(Path(folder), fleet))
+    sys.exit(_stay(data.resolve(), fleet=fleet, port=port, fresh=fresh, months=months, leads=leads))
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _once(folder: Path, fleet: int) -> int:
+    from rich.console import Console
+
+    from provider_federation.demo.plan import load_or_make
+    from provider_federation.demo.walk import Row, Walk
+    from provider_federation.demo.world import World, month_starts
+    from provider_federation.kit import clock
+
+    console = Console(highlight=False, soft_wrap=True)
+    world = World(load_or_make(folder, fleet=fleet, port=0, months=2, leads=40), _say)
+
+    def show(row: Row) -> None:
+        mark = "[green]✓[/]" if row.agrees else "[bold red]✗[/]"
+        seen = row.seen if row.agrees else f"{row.seen}, but expected {row.expected}"
+        console.print(f" {mark} {row.step:26} {row.subject:14} {seen}")
+
+    def job() -> int:
+        (month,) = month_starts(1, before=clock.now())
+        world.up(history_from=None)
+        _say(f"portal {world.plan.portal_url}, worker pid {world.child('worker').pid}, data in {folder}")
+        world.introduce_instances()
+        walk = Walk(world, show)
+        agreed = walk.run(month)
+        wrong = sum(not row.agrees for row in walk.rows)
+        console.print(
+            f"{len(walk.rows)} figures compared, {wrong} differ."
+            if wrong
+            else f"{len(walk.rows)} figures compared, all agree."
+        )
+        return 0 if agreed else 1
+
+    return _guarded(world, job)
+
+
+def _stay(folder: Path, *, fleet: int, port: int, fresh: bool, months: int, leads: int) -> int:
+    import shutil
+
+    from provider_federation.demo.history import make_history
+    from provider_federation.demo.plan import load_or_make
+    from provider_federation.demo.world import World, month_starts
+    from provider_federation.kit import clock
+
+    if fresh and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plan = load_or_make(folder, fleet=fleet, port=port, months=months + 1, leads=leads)
+    except ValueError as error:
+        _say(str(error))
+        return 2
+    world = World(plan, _say)
+
+    def job() -> int:
+        starts = month_starts(months, before=clock.now())
+        first = not plan.prepared
+        _say("making the demo's data, once; this takes about a minute …" if first else "starting …")
+        world.up(history_from=starts[0])
+        if first:
+            world.introduce_instances()
+            make_history(world, starts)
+            plan.prepared = True
+            plan.save()
+        _welcome(world)
+        Event().wait()
+        return 0
+
+    return _guarded(world, job)
+
+
+def _guarded(world: Any, job: Any) -> int:
+    """Run `job`; whatever ends it, every child is stopped before we leave."""
+    from provider_federation.demo.client import CallFailed
+    from provider_federation.demo.processes import DidNotStart, PortTaken
+
+    try:
+        code: int = job()
+    except KeyboardInterrupt:
+        _say("\nstopping …")
+        return 0
+    except PortTaken as taken:
+        _say(str(taken))
+        return 2
+    except (DidNotStart, CallFailed) as failed:
+        _say(f"{failed}\nThe logs are in {world.plan.folder / 'logs'}.")
+        return 1
+    else:
+        return code
+    finally:
+        world.down()
+
+
+def _welcome(world: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    plan = world.plan
+    table = Table(title="Everything runs. Ctrl-C stops it.", title_justify="left")
+    for column in ("what", "address", "sign in as", "password"):
+        table.add_column(column, no_wrap=column != "what")
+    table.add_row("Provider Portal", plan.portal_url, plan.operator, plan.operator_password)
+    for instance in plan.instances:
+        table.add_row(
+            f"{instance.title} ({instance.mode}, {instance.plan})",
+            instance.base_url,
+            instance.owner,
+            instance.password,
+        )
+    table.add_row("Stripe simulator", plan.stripe_url, "", "")
+    Console(highlight=False).print(table)

@@ -1,0 +1,221 @@
+"""The main job, walked without a person: every figure is read from where it is kept and compared. Nothing
+is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, TypeVar
+
+from provider_federation.demo.books import (
+    InstanceBook,
+    Sums,
+    dollars,
+    portal_book,
+    portal_ledger,
+    stripe_book,
+)
+from provider_federation.demo.client import CallFailed, pay_hosted_invoice, wait_until
+from provider_federation.demo.history import bill_clients, subscribe_clients
+from provider_federation.demo.plan import InstancePlan
+from provider_federation.demo.world import World
+
+_LEAD_CENTS = 10_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was looked at, what was expected, what was there."""
+
+    step: str
+    subject: str
+    expected: str
+    seen: str
+
+    @property
+    def agrees(self) -> bool:
+        return self.expected == self.seen
+
+
+@dataclass
+class Walk:
+    """`rows` grows as it goes; `on_row` shows each one at once."""
+
+    world: World
+    on_row: Callable[[Row], None]
+    rows: list[Row] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def run(self, month: datetime) -> bool:
+        """Walk over the closed month that begins at `month`; True when every figure agreed."""
+        after = (month + timedelta(days=32)).replace(day=1)
+        self.ids = {
+            item["name"]: item["id"] for item in self.world.portal.pages("/api/provider/instances", limit=200)
+        }
+        subscribe_clients(self.world)
+        self._clients_invoices(
+            {"start": month.date().isoformat(), "end": (after - timedelta(days=1)).date().isoformat()}
+        )
+        self._customers_pay()
+        self._three_books()
+        self._totals()
+        self._usage_becomes_invoices(month, after)
+        self._clients_pay()
+        self._provider_books()
+        return all(row.agrees for row in self.rows)
+
+    def _row(self, step: str, subject: str, expected: object, seen: object) -> None:
+        row = Row(step, subject, str(expected), str(seen))
+        self.rows.append(row)
+        self.on_row(row)
+
+    # --- the clients' invoices to their customers
+
+    def _clients_invoices(self, window: dict[str, str]) -> None:
+        previews = _by_name(self.world.run_fleet("preview", **window))
+        drafts = _by_name(self.world.run_fleet("draft", **window))
+        sent = _by_name(self.world.run_fleet("send"))
+        for instance in self.world.plan.instances:
+            name = instance.name
+            seen = previews[name]["result"]
+            billable = f"{seen['count']} leads, {dollars(seen['totalCents'])}"
+            totals, counts = drafts[name]["result"]["totals"], drafts[name]["result"]["counts"]
+            self._row(
+                "preview → draft", name, billable, f"{counts['leads']} leads, {dollars(totals['totalCents'])}"
+            )
+            self._row(
+                "draft → send",
+                name,
+                drafts[name]["result"]["invoiceCount"],
+                sent[name]["result"]["sentCount"],
+            )
+            stripe = stripe_book(self.world.client_account(instance))
+            self._row("send → Stripe", name, dollars(totals["totalCents"]), dollars(stripe.billed))
+
+    def _customers_pay(self) -> None:
+        """All but the newest invoice of each client are paid on the hosted page, so that open and paid
+        both have figures.
+        """
+        for instance in self.world.plan.instances:
+            account = self.world.client_account(instance)
+            to_pay = account.list_invoices(status="open")[1:]
+            for invoice in to_pay:
+                pay_hosted_invoice(invoice.hosted_invoice_url or "")
+            paid = sum(invoice.total for invoice in to_pay)
+            book = self._instance_book(instance)
+            # The instance learns it from nothing but the webhook.
+            _settled(
+                f"the webhooks to reach {instance.name}", book.sums, lambda sums, paid=paid: sums.paid == paid
+            )
+            self._row("pay → webhook", instance.name, dollars(paid), dollars(book.sums().paid))
+
+    def _three_books(self) -> None:
+        self.world.sync()
+        for instance in self.world.plan.instances:
+            stripe = stripe_book(self.world.client_account(instance))
+            self._row("Stripe = instance", instance.name, stripe, self._instance_book(instance).sums())
+            instance_id = self.ids[instance.name]
+            seen = _settled(
+                f"the portal to mirror {instance.name}",
+                lambda i=instance_id: portal_book(self.world.portal, i),
+                lambda s, e=stripe: s == e,
+            )
+            self._row("instance = portal", instance.name, stripe, seen)
+
+    def _totals(self) -> None:
+        answer = self.world.portal.get("/api/provider/totals", by="client")
+        books = [stripe_book(self.world.client_account(instance)) for instance in self.world.plan.instances]
+        expected = Sums(sum(b.count for b in books), sum(b.billed for b in books), sum(b.paid for b in books))
+        rows = [row for row in answer["rows"] if row["currency"].lower() == "usd"]
+        seen = (sum(row["billedCents"] for row in rows), sum(row["paidCents"] for row in rows))
+        self._row(
+            "totals: billed, paid",
+            "all clients",
+            f"{dollars(expected.billed)}, {dollars(expected.paid)}",
+            ", ".join(map(dollars, seen)),
+        )
+        count = len(self.world.plan.instances)
+        coverage = answer["coverage"]
+        self._row(
+            "totals: coverage",
+            "all clients",
+            f"{count} of {count}",
+            f"{coverage['answered']} of {coverage['of']}",
+        )
+
+    # --- the provider's invoices to its clients
+
+    def _usage_becomes_invoices(self, start: datetime, end: datetime) -> None:
+        label = f"{start:%Y-%m}"
+        placed = {invoice["clientOrgId"]: invoice for invoice in bill_clients(self.world, start, end)}
+        again = {invoice["clientOrgId"]: invoice for invoice in bill_clients(self.world, start, end)}
+        for instance in self.world.plan.instances:
+            leads, cost, cap = self._instance_book(instance).usage(label)
+            cents = int((Decimal(cost) * 100).quantize(Decimal(1), ROUND_HALF_UP))
+            expected = len(leads) * _LEAD_CENTS + min(cents, cap)
+            invoice = placed.get(instance.org)
+            seen = f"{invoice['status']} {dollars(invoice['totalCents'])}" if invoice else "none"
+            self._row(
+                "usage → invoice", instance.name, f"open {dollars(expected)}" if expected else "none", seen
+            )
+            self._row("asked twice", instance.name, _stripe_id(invoice), _stripe_id(again.get(instance.org)))
+
+    def _clients_pay(self) -> None:
+        open_ones = self.world.provider_account.list_invoices(status="open")
+        for invoice in open_ones:
+            pay_hosted_invoice(invoice.hosted_invoice_url or "")
+
+    def _provider_books(self) -> None:
+        expected = stripe_book(self.world.provider_account)
+        wanted = {"count": expected.count, "billed": expected.billed, "paid": expected.paid}
+        seen = _settled(
+            "the portal's ledger to hear of it",
+            lambda: portal_ledger(self.world.portal),
+            lambda ledger: dict(ledger) == wanted,
+        )
+        self._row(
+            "ledger = provider's Stripe",
+            "all clients",
+            expected,
+            Sums(seen["count"], seen["billed"], seen["paid"]),
+        )
+        self._row("nothing outstanding", "all clients", dollars(seen["billed"]), dollars(seen["paid"]))
+        for instance in self.world.plan.instances:
+            usage = self.world.portal.pages("/api/provider/billing/invoices", clientOrgId=instance.org)
+            states = sorted({invoice["status"] for invoice in usage}) or ["none"]
+            self._row("client paid", instance.name, "paid", ", ".join(states))
+
+    def _instance_book(self, instance: InstancePlan) -> InstanceBook:
+        return InstanceBook(instance)
+
+
+def _by_name(calls: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {call["instance"]: call for call in calls}
+
+
+def _stripe_id(invoice: dict[str, Any] | None) -> str:
+    return str(invoice["stripeInvoiceId"]) if invoice else "none"
+
+
+def _settled(what: str, read: Callable[[], T], fits: Callable[[T], bool]) -> T:
+    """Read until it fits, for as long as news may take to arrive; then hand over what is there, fitting or
+    not.
+    """
+    last: list[T] = []
+
+    def look() -> bool:
+        last[:] = [read()]
+        return fits(last[0])
+
+    try:
+        wait_until(what, look, timeout=60)
+    except (
+        CallFailed
+    ):  # the row will show the difference; a table with one wrong line says more than a traceback
+        if not last:
+            raise
+    return last[0]

