@@ -20,10 +20,11 @@ def run_each(items: Iterable[T], work: Callable[[Shim, T], Awaitable[None]]) -> 
     """Do `work` for all items at once over one shim. All of them come to their end; then the first fault
     surfaces.
     """
+    everyone = list(items)
 
     async def all_of_them() -> list[BaseException | None]:
         async with Shim() as shim:
-            return await asyncio.gather(*(work(shim, item) for item in items), return_exceptions=True)
+            return await asyncio.gather(*(work(shim, item) for item in everyone), return_exceptions=True)
 
     # A loop of its own, not the worker's: a thousand answers to parse must not delay the worker's heartbeat.
     for fault in async_to_sync(all_of_them, force_new_loop=True)():

@@ -33,7 +33,7 @@ from provider_federation.portal.fleet.models import (
 )
 from provider_federation.portal.fleet.schemas import RunParams, clean_text
 from provider_federation.portal.fleet.services import settle_run
-from provider_federation.portal.fleet.sync import request_sync, sync_instance
+from provider_federation.portal.fleet.sync import note_failure, request_sync, sync_instance
 from provider_federation.portal.shim import Shim, Target
 
 _log = get_logger(__name__)
@@ -62,13 +62,20 @@ def work_on_calls(run_id: uuid.UUID, call_ids: Sequence[int]) -> None:
 
 def sync_many(instance_ids: Sequence[uuid.UUID]) -> None:
     """Bring the mirror of these instances up to date, all at once."""
+    run_each(Instance.objects.filter(pk__in=instance_ids, enabled=True), _sync)
 
-    async def sync(shim: Shim, instance: Instance) -> None:
+
+async def _sync(shim: Shim, instance: Instance) -> None:
+    try:
         target = await in_database(target_of)(instance)
         finding = await sync_instance(shim.call, target, instance.pk)
-        _log.info("synced", instance=instance.name, code=finding.code, **finding.result)
-
-    run_each(Instance.objects.filter(pk__in=instance_ids, enabled=True), sync)
+    except DatabaseError:
+        raise
+    except Exception:  # noqa: BLE001  whatever it was, it is logged and spoils this instance's turn only
+        _log.exception("sync failed on our side", instance=instance.name)
+        await in_database(note_failure)(instance.pk, "internal_error", _INTERNAL)
+        return
+    _log.info("synced", instance=instance.name, code=finding.code, **finding.result)
 
 
 def fail_orphans() -> int:

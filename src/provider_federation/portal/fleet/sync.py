@@ -99,7 +99,7 @@ async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Fin
         if isinstance(page, ChangesPage) and page.has_more and page.next_cursor == state.cursor:
             page = BadAnswer("page_cap", "the feed's cursor does not move")
         if not isinstance(page, ChangesPage):
-            await in_database(_note_failure)(instance_id, page)
+            await in_database(note_failure)(instance_id, page.code, page.sentence)
             return Finding.of(page, {"changes": changes, "pages": pages, "restarted": restarted})
         following = await in_database(_apply)(state, page)
         changes, pages = changes + len(page.items), pages + 1
@@ -217,7 +217,7 @@ def _note_success(instance_id: uuid.UUID, *, caught_up: bool) -> None:
     )
 
 
-def _note_failure(instance_id: uuid.UUID, outcome: Outcome) -> None:
+def note_failure(instance_id: uuid.UUID, code: str, sentence: str) -> None:
     """Asked again later and later, so that a dead instance costs little; never later than a quarter of an
     hour.
     """
@@ -226,8 +226,8 @@ def _note_failure(instance_id: uuid.UUID, outcome: Outcome) -> None:
         pause = timedelta(seconds=settings.SYNC_EVERY_SECONDS * 2 ** min(state.failures, 10))
         SyncState.objects.filter(pk=instance_id).update(
             failures=state.failures + 1,
-            last_outcome=outcome.code[:80],
-            last_sentence=clean_text(outcome.sentence, 500),
+            last_outcome=code[:80],
+            last_sentence=clean_text(sentence, 500),
             due_at=Now() + max(min(pause, _LONGEST_PAUSE), timedelta(seconds=settings.SYNC_EVERY_SECONDS)),
         )
 
