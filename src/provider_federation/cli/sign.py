@@ -14,12 +14,12 @@ from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 
 
-def sign(
+def sign(  # noqa: S107  the name of a variable is no secret
     method: Annotated[str, typer.Argument(help="GET, POST, …")],
     url: Annotated[str, typer.Argument(help="The full address, with its query exactly as it will be sent.")],
     key_id: Annotated[str, typer.Option("--key-id", help="The key's id, as the instance knows it.")],
     algorithm: Annotated[str, typer.Option(help="h31 (development only) or sha256.")] = "sha256",
-    secret_env: Annotated[  # noqa: S107  the name of a variable, not its value
+    secret_env: Annotated[
         str, typer.Option(help="Name of the environment variable that holds the secret.")
     ] = "PROVIDER_SECRET",
     secret_file: Annotated[
