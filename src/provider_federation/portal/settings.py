@@ -49,7 +49,7 @@ ALLOWED_HOSTS = list(_env.names("PORTAL_ALLOWED_HOSTS")) or (["127.0.0.1", "loca
 BASE_URL = _env.text("PORTAL_BASE_URL", "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [BASE_URL] if BASE_URL.startswith("https://") else []
 
-# Which hosts beyond the public Internet instances may live on (exact names or addresses); see directory/guard.py.
+# Which hosts beyond the public Internet instances may live on (exact names or addresses); see shim/guard.py.
 ALLOWED_PRIVATE_HOSTS = _env.names("PORTAL_ALLOW_PRIVATE_HOSTS")
 
 PROVIDER_STRIPE_SECRET_KEY = _env.text("PROVIDER_STRIPE_SECRET_KEY")
