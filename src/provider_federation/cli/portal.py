@@ -26,7 +26,7 @@ Role = Annotated[str, typer.Option(help="admin, billing or support")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
-def _setup(service: str = "cli") -> None:
+def load_portal(service: str = "cli") -> None:
     """Load Django with the portal's settings; a bad setting stops here with a line that names the
     variable.
     """
@@ -59,7 +59,7 @@ def serve(
     ] = 8000,
 ) -> None:
     """The web process: pages, API, webhooks, health. Any number may run."""
-    _setup("portal")
+    load_portal("portal")
     import uvicorn
 
     listener = _listen(host, port)
@@ -85,7 +85,7 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Jobs at once in this process.")] = 4,
 ) -> None:
     """A worker: runs jobs and keeps the schedule. Any number may run, on any number of hosts."""
-    _setup("worker")
+    load_portal("worker")
     from provider_federation.portal.worker import run_worker
 
     run_worker(concurrency)
@@ -96,7 +96,7 @@ def migrate(
     wait: Annotated[int, typer.Option(min=0, max=600, help="Seconds to wait for the database.")] = 30,
 ) -> None:
     """Bring the database up to date. Two at once take turns."""
-    _setup()
+    load_portal()
     from django.core.management import call_command
     from django.db import connection
 
@@ -129,7 +129,7 @@ def new_master_key(
 @app.command("check-audit")
 def check_audit() -> None:
     """Read the whole audit trail and say whether anybody changed it since; exits 1 when somebody did."""
-    _setup()
+    load_portal()
     from provider_federation.portal.audit.services import verify_chain
 
     report = verify_chain()
@@ -144,7 +144,7 @@ def user_add(
     email: str, name: str = "", role: Role = "support", *, password_stdin: FromStdin = False
 ) -> None:
     """Add an operator who can sign in at once."""
-    _setup()
+    load_portal()
     from provider_federation.portal.operators import services
 
     password = _password(from_stdin=password_stdin)
@@ -155,7 +155,7 @@ def user_add(
 @user.command("list")
 def user_list() -> None:
     """The operators, by address."""
-    _setup()
+    load_portal()
     from provider_federation.portal.operators.models import Operator
 
     for operator in Operator.objects.order_by("email"):
@@ -166,7 +166,7 @@ def user_list() -> None:
 @user.command("password")
 def user_password(email: str, *, password_stdin: FromStdin = False) -> None:
     """Set an operator's password; every session of theirs ends."""
-    _setup()
+    load_portal()
     from provider_federation.portal.operators import services
 
     services.set_password(_operator(email).pk, _password(from_stdin=password_stdin), actor=_actor())
@@ -178,7 +178,7 @@ def user_role(
     email: str, role: str, *, active: Annotated[bool, typer.Option("--active/--inactive")] = True
 ) -> None:
     """Set an operator's role, and whether they may sign in at all."""
-    _setup()
+    load_portal()
     from provider_federation.portal.operators import services
 
     operator = _operator(email)
@@ -193,7 +193,7 @@ def token_make(
     days: Annotated[int, typer.Option(min=0, help="Days it is good for; 0: no end.")] = 0,
 ) -> None:
     """Make a token and print it, this once."""
-    _setup()
+    load_portal()
     from datetime import timedelta
 
     from provider_federation.kit import clock
@@ -207,7 +207,7 @@ def token_make(
 @token.command("list")
 def token_list() -> None:
     """The tokens, newest first; never their secrets."""
-    _setup()
+    load_portal()
     from provider_federation.portal.operators.models import ApiToken
 
     for row in ApiToken.objects.order_by("-created_at"):
@@ -217,7 +217,7 @@ def token_list() -> None:
 @token.command("revoke")
 def token_revoke(name: str) -> None:
     """End a token at once."""
-    _setup()
+    load_portal()
     from provider_federation.kit.problem import not_found
     from provider_federation.portal.operators import services
     from provider_federation.portal.operators.models import ApiToken
@@ -245,7 +245,7 @@ def instance_add(
     ] = False,
 ) -> None:
     """Add an instance with its key, and check it at once."""
-    _setup()
+    load_portal()
     from provider_federation.portal.directory import services
 
     secret = _hidden("Secret of the key", from_stdin=secret_stdin)
@@ -259,7 +259,7 @@ def instance_add(
 @instance.command("list")
 def instance_list() -> None:
     """The directory, by name."""
-    _setup()
+    load_portal()
     from provider_federation.portal.directory.models import Instance
 
     for row in Instance.objects.order_by("name"):
@@ -269,7 +269,7 @@ def instance_list() -> None:
 @instance.command("check")
 def instance_check(name: str) -> None:
     """Call an instance now; exits 1 when the check fails."""
-    _setup()
+    load_portal()
     from provider_federation.portal.directory import queries, services
 
     checked = services.check_instance(queries.get_by_name(name), actor=_actor())

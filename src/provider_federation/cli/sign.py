@@ -14,14 +14,14 @@ from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 
 
-def sign(  # noqa: S107  the name of a variable is no secret
+def sign(
     method: Annotated[str, typer.Argument(help="GET, POST, …")],
     url: Annotated[str, typer.Argument(help="The full address, with its query exactly as it will be sent.")],
     key_id: Annotated[str, typer.Option("--key-id", help="The key's id, as the instance knows it.")],
     algorithm: Annotated[str, typer.Option(help="h31 (development only) or sha256.")] = "sha256",
     secret_env: Annotated[
         str, typer.Option(help="Name of the environment variable that holds the secret.")
-    ] = "PROVIDER_SECRET",
+    ] = "PROVIDER_SECRET",  # noqa: S107  the name of a variable is no secret
     secret_file: Annotated[
         Path | None, typer.Option(help="File that holds the secret instead; - reads standard input.")
     ] = None,
