@@ -18,11 +18,20 @@ HOOKS_VARIABLE = "STRIPE_SIM_HOOKS"
 
 
 def stripe_sim(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 12111,
-    data: Annotated[Path | None, typer.Option(help="SQLite file to keep the state in; without it the state is in memory.")] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 12111,
+    data: Annotated[
+        Path | None, typer.Option(help="SQLite file to keep the state in; without it the state is in memory.")
+    ] = None,
     hook: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=URL=SECRET: send the events of KEY's account to URL (loopback), signed with SECRET. Repeatable."),
+        typer.Option(
+            help=(
+                "KEY=URL=SECRET: send the events of KEY's account to URL (loopback), signed with SECRET. "
+                "Repeatable."
+            )
+        ),
     ] = None,
 ) -> None:
     """Run the Stripe simulator: a double of Stripe's API for tests and the demo."""
@@ -31,9 +40,16 @@ def stripe_sim(
     texts = [*(hook or []), *os.environ.get(HOOKS_VARIABLE, "").split()]
     hooks = [_hook(text) for text in texts]
     try:
-        serve(port=port, data=data, hooks=hooks, announce=lambda url: print(f"Stripe simulator at {url}", flush=True))
+        serve(
+            port=port,
+            data=data,
+            hooks=hooks,
+            announce=lambda url: print(f"Stripe simulator at {url}", flush=True),
+        )
     except OSError as error:
-        sys.exit(f"Port {port} cannot be used: {error.strerror}. Choose another with --port, or 0 for a free one.")
+        sys.exit(
+            f"Port {port} cannot be used: {error.strerror}. Choose another with --port, or 0 for a free one."
+        )
 
 
 def _hook(text: str) -> Hook:

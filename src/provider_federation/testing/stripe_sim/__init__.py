@@ -1,7 +1,7 @@
 """A stateful double of Stripe's API over HTTP, for tests and the demo. It is not Stripe, and says so.
 
-`serve(port=…)` runs it in this process until stopped; `start_in_thread(…)` gives a test its address and a way to stop it.
-What it does and does not do: docs/howto/stripe-simulator.md.
+`serve(port=…)` runs it in this process until stopped; `start_in_thread(…)` gives a test its address and a
+way to stop it. What it does and does not do: docs/howto/stripe-simulator.md.
 """
 
 from provider_federation.testing.stripe_sim.server import Running, serve, start_in_thread

@@ -1,4 +1,5 @@
-"""The HTTP side, as a bare ASGI app: authentication, faults, idempotency, answers, the hosted page, and `/_sim/`.
+"""The HTTP side, as a bare ASGI app: authentication, faults, idempotency, answers, the hosted page, and
+`/_sim/`.
 
 Handlers run synchronously on the event loop, one after another, so that each request sees a settled state.
 """
@@ -40,7 +41,9 @@ class Dropped(Exception):  # noqa: N818
 class Answer:
     """Status, body and headers of one answer."""
 
-    def __init__(self, status: int, body: bytes, content_type: str = "application/json", **headers: str) -> None:
+    def __init__(
+        self, status: int, body: bytes, content_type: str = "application/json", **headers: str
+    ) -> None:
         self.status, self.body = status, body
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.headers = {"content-type": content_type, "cache-control": "no-store", **named}
@@ -75,7 +78,7 @@ class StripeSim:
             await asyncio.sleep(_TICK)
             try:
                 self.simulator.catch_up()
-            except Exception:
+            except Exception:  # noqa: BLE001  logged; the next tick tries what else is due
                 _LOG.exception("a due thing failed")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,35 +95,54 @@ class StripeSim:
     async def _respond(self, scope: Scope, body: bytes) -> Answer:
         path, method = str(scope["path"]), str(scope["method"])
         if path.startswith("/_sim/"):
-            return _json(*await control.handle(self.simulator, method, path, body, scope.get("query_string", b"")))
+            return _json(
+                *await control.handle(self.simulator, method, path, body, scope.get("query_string", b""))
+            )
         if path.startswith("/i/"):
             self.simulator.catch_up()
             page = pages.handle(self.simulator, method, path, body)
             return Answer(page.status, page.body, page.content_type, **page.headers)
         if path == "/":
-            return _json(200, {"object": "simulator", "is": "a double of Stripe's API, not Stripe", "version": API_VERSION})
+            return _json(
+                200,
+                {"object": "simulator", "is": "a double of Stripe's API, not Stripe", "version": API_VERSION},
+            )
         return await self._api(scope, method, path, body)
 
     async def _api(self, scope: Scope, method: str, path: str, body: bytes) -> Answer:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        entry: dict[str, Any] = {"method": method, "path": path, "account": None, "key": headers.get("idempotency-key"), "replayed": False}
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        entry: dict[str, Any] = {
+            "method": method,
+            "path": path,
+            "account": None,
+            "key": headers.get("idempotency-key"),
+            "replayed": False,
+        }
         request_id = new_id("req", 14)
         try:
-            status, text, extra = await self._run(entry, headers, request_id, body if method == "POST" else scope["query_string"])
+            status, text, extra = await self._run(
+                entry, headers, request_id, body if method == "POST" else scope["query_string"]
+            )
         except StripeError as error:
             error.error.setdefault("request_log_url", f"{self.simulator.base_url}/_sim/requests#{request_id}")
             status, text, extra = error.status, json.dumps(error.body()), {}
         except Dropped:
             status, text, extra = 0, "", {}
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  logged, and answered as Stripe answers its own faults
             _LOG.exception("%s %s broke the simulator", method, path)
             status, text, extra = 500, _api_error("The simulator failed; its log says why."), {}
         finally:
-            self.simulator.requests.append({**entry, "status": status, "request_id": request_id, "at": self.simulator.now()})
+            self.simulator.requests.append(
+                {**entry, "status": status, "request_id": request_id, "at": self.simulator.now()}
+            )
         return Answer(status, text.encode(), request_id=request_id, stripe_version=API_VERSION, **extra)
 
-    async def _run(self, entry: dict[str, Any], headers: dict[str, str], request_id: str, form: bytes) -> tuple[int, str, dict[str, str]]:
+    async def _run(
+        self, entry: dict[str, Any], headers: dict[str, str], request_id: str, form: bytes
+    ) -> tuple[int, str, dict[str, str]]:
         account = self.simulator.store.account(account_id(_api_key(headers)), self.simulator.now())
         entry["account"] = account.id
         method, path = entry["method"], entry["path"]
@@ -128,7 +150,10 @@ class StripeSim:
         if found is None:
             _LOG.error("THE STRIPE SIMULATOR DOES NOT SERVE %s %s", method, path)
             what = "this method on " if known_path(path) else ""
-            message = f"Unrecognized request URL ({method}: {path}). THE SIMULATOR DOES NOT SERVE {what}THIS ROUTE; see its how-to page."
+            message = (
+                f"Unrecognized request URL ({method}: {path}). THE SIMULATOR DOES NOT SERVE {what}THIS "
+                "ROUTE; see its how-to page."
+            )
             raise StripeError(404, "invalid_request_error", message)
         self.simulator.catch_up()
         key = headers.get("idempotency-key") if method == "POST" else None
@@ -142,7 +167,10 @@ class StripeSim:
         if fault is None:
             return
         if fault.kind == "rate_limit":
-            message = "Request rate limit exceeded. Learn more about rate limits: https://docs.stripe.com/rate-limits."
+            message = (
+                "Request rate limit exceeded. Learn more about rate limits: "
+                "https://docs.stripe.com/rate-limits."
+            )
             raise StripeError(429, "invalid_request_error", message, code="rate_limit")
         if fault.kind == "drop_before":
             raise Dropped
@@ -159,11 +187,17 @@ class StripeSim:
         keys = self.simulator.keys
         if request.key is None:
             return await self._execute(request)
-        known = keys.recall(request.account, request.key, self.simulator.print_of(request), self.simulator.now(), request.path)
+        known = keys.recall(
+            request.account, request.key, self.simulator.print_of(request), self.simulator.now(), request.path
+        )
         extra = {"idempotency_key": request.key}
         if known:
             entry["replayed"] = True
-            return known.status, known.body, {**extra, "idempotent_replayed": "true", "original_request": known.request_id}
+            return (
+                known.status,
+                known.body,
+                {**extra, "idempotent_replayed": "true", "original_request": known.request_id},
+            )
         keys.start(request.account.id, request.key)
         try:
             status, text, more = await self._execute(request)
@@ -197,7 +231,10 @@ def _api_key(headers: dict[str, str]) -> str:
         with suppress(binascii.Error, ValueError):
             key = base64.b64decode(key, validate=True).decode("latin-1").partition(":")[0]
     elif scheme.lower() != "bearer" or not key:
-        message = "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth."
+        message = (
+            "You did not provide an API key. You need to provide your API key in the Authorization "
+            "header, using Bearer auth."
+        )
         raise StripeError(401, "invalid_request_error", message)
     if not _KEY.fullmatch(key):
         hidden = f"{key[:8]}****" if len(key) > 12 else "****"

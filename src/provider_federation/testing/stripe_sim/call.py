@@ -1,4 +1,6 @@
-"""What a handler gets: one request in one account, with typed parameters, the time, and a way to tell the world."""
+"""What a handler gets: one request in one account, with typed parameters, the time, and a way to tell the
+world.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ class Call:
         return found
 
     def emit(self, kind: str, body: Object, previous: Object | None = None) -> None:
-        """Record an event with the object as it is now; `previous` is the rendered object before an update."""
+        """Record an event with the object as it is now; `previous` is what it looked like before an update."""
         if self.quiet:
             return
         from provider_federation.testing.stripe_sim.render import render
@@ -55,14 +57,31 @@ class Call:
         snapshot = render(self, body)
         data: dict[str, Any] = fill(stripe.Event.Data, object=snapshot)
         if previous is not None:
-            data["previous_attributes"] = {name: previous.get(name) for name in snapshot if previous.get(name) != snapshot[name]}
+            data["previous_attributes"] = {
+                name: previous.get(name) for name in snapshot if previous.get(name) != snapshot[name]
+            }
         event = fill(
-            stripe.Event, id=new_id("evt"), object="event", api_version=API_VERSION, created=self.now, data=data,
-            livemode=False, pending_webhooks=0, type=kind,
+            stripe.Event,
+            id=new_id("evt"),
+            object="event",
+            api_version=API_VERSION,
+            created=self.now,
+            data=data,
+            livemode=False,
+            pending_webhooks=0,
+            type=kind,
             request={"id": self.request_id, "idempotency_key": self.idempotency_key},
         )
         self.events.append(self.tx.add("event", event))
 
     def later(self, now: int) -> Call:
         """The same transaction at another moment, outside of any request: for renewals and retries."""
-        return Call(self.tx, Params({}), now, self.base_url, declines=self.declines, quiet=self.quiet, events=self.events)
+        return Call(
+            self.tx,
+            Params({}),
+            now,
+            self.base_url,
+            declines=self.declines,
+            quiet=self.quiet,
+            events=self.events,
+        )

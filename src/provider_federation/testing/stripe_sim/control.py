@@ -1,4 +1,6 @@
-"""`/_sim/…`: the levers of a test. JSON in, JSON out; accounts are named by `key` (the secret key) or `account` (its id)."""
+"""`/_sim/…`: the levers of a test. JSON in, JSON out; accounts are named by `key` (the secret key) or
+`account` (its id).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ async def handle(simulator: Simulator, method: str, path: str, body: bytes, quer
     try:
         wanted = json.loads(body) if body else {}
         if not isinstance(wanted, dict):
-            raise ValueError("the body must be a JSON object")
+            return 400, {"error": "the body must be a JSON object"}
         wanted |= dict(parse_qsl(query.decode("latin-1")))
         if "key" in wanted:
             wanted["account"] = account_id(wanted.pop("key"))
@@ -40,9 +42,15 @@ async def handle(simulator: Simulator, method: str, path: str, body: bytes, quer
 
 
 async def _advance(simulator: Simulator, wanted: dict[str, Any]) -> Any:
-    """`seconds` or `to` moves the clock (the shared file, if there is one); what is due by then happens, retries are due."""
+    """`seconds` or `to` moves the clock (the shared file, if there is one); what is due by then happens,
+    retries are due.
+    """
     if "to" in wanted:
-        to = datetime.fromisoformat(wanted["to"]) if isinstance(wanted["to"], str) else datetime.fromtimestamp(wanted["to"], UTC)
+        to = (
+            datetime.fromisoformat(wanted["to"])
+            if isinstance(wanted["to"], str)
+            else datetime.fromtimestamp(wanted["to"], UTC)
+        )
         seconds = int(to.timestamp()) - simulator.now()
     else:
         seconds = int(wanted.get("seconds", 0))
@@ -81,7 +89,10 @@ async def _add_fault(simulator: Simulator, wanted: dict[str, Any]) -> Any:
 
 
 async def _list_faults(simulator: Simulator, _wanted: dict[str, Any]) -> Any:
-    return {"faults": simulator.faults.shown(), "webhooks": [asdict(fault) for fault in simulator.webhooks.faults if fault.count > 0]}
+    return {
+        "faults": simulator.faults.shown(),
+        "webhooks": [asdict(fault) for fault in simulator.webhooks.faults if fault.count > 0],
+    }
 
 
 async def _clear_faults(simulator: Simulator, _wanted: dict[str, Any]) -> Any:
@@ -93,15 +104,22 @@ async def _clear_faults(simulator: Simulator, _wanted: dict[str, Any]) -> Any:
 
 async def _requests(simulator: Simulator, wanted: dict[str, Any]) -> Any:
     rows = [row for row in simulator.requests if wanted.get("account") in {None, row["account"]}]
-    rows = [row for row in rows if all(str(row[name]) == wanted[name] for name in ("method", "path", "status") if name in wanted)]
+    rows = [
+        row
+        for row in rows
+        if all(str(row[name]) == wanted[name] for name in ("method", "path", "status") if name in wanted)
+    ]
     return {"count": len(rows), "requests": rows}
 
 
 async def _state(simulator: Simulator, _wanted: dict[str, Any]) -> Any:
     accounts = {
         identity: {
-            "objects": {kind: len(rows) for kind, rows in account.objects.items() if rows and not kind.startswith("_")},
-            "deliveries": simulator.webhooks.counts(account), "idempotency_keys": len(account.remembered),
+            "objects": {
+                kind: len(rows) for kind, rows in account.objects.items() if rows and not kind.startswith("_")
+            },
+            "deliveries": simulator.webhooks.counts(account),
+            "idempotency_keys": len(account.remembered),
         }
         for identity, account in simulator.store.accounts.items()
     }
@@ -126,7 +144,9 @@ async def _webhook_fault(simulator: Simulator, wanted: dict[str, Any]) -> Any:
 
 
 async def _flush(simulator: Simulator, wanted: dict[str, Any]) -> Any:
-    return await simulator.webhooks.flush(deadline=float(wanted.get("deadline", 30)), attempts=int(wanted.get("attempts", 1)))
+    return await simulator.webhooks.flush(
+        deadline=float(wanted.get("deadline", 30)), attempts=int(wanted.get("attempts", 1))
+    )
 
 
 _ROUTES: dict[tuple[str, str], Callable[[Simulator, dict[str, Any]], Awaitable[Any]]] = {

@@ -11,7 +11,8 @@ from typing import Any
 class StripeError(Exception):
     """An answer other than success, with Stripe's error type, code and the offending parameter.
 
-    `commits` says whether what the request did before it failed stays (a declined card leaves its attempt behind);
+    `commits` says whether what the request did before it failed stays (a declined card leaves its attempt
+    behind);
     `stored` whether the idempotency key remembers this answer.
     """
 
@@ -33,7 +34,10 @@ class StripeError(Exception):
         self.stored = stored
         self.error = {"message": message, "type": kind, **extra}
         if code:
-            self.error |= {"code": code, "doc_url": f"https://docs.stripe.com/error-codes#{code.replace('_', '-')}"}
+            self.error |= {
+                "code": code,
+                "doc_url": f"https://docs.stripe.com/error-codes#{code.replace('_', '-')}",
+            }
         if param:
             self.error["param"] = param
 
@@ -62,5 +66,12 @@ def unknown_reference(noun: str, identity: str, param: str) -> StripeError:
 def card_declined(message: str, decline_code: str, **extra: Any) -> StripeError:
     """A 402 `card_error`; the attempt stays in the books."""
     return StripeError(
-        402, "card_error", message, code="card_declined", commits=True, stored=True, decline_code=decline_code, **extra
+        402,
+        "card_error",
+        message,
+        code="card_declined",
+        commits=True,
+        stored=True,
+        decline_code=decline_code,
+        **extra,
     )

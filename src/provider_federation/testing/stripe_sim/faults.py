@@ -22,7 +22,9 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """One order. `account` None is every account; `method` and `path` are patterns with `*`; `skip` lets some pass first."""
+    """One order. `account` None is every account; `method` and `path` are patterns with `*`; `skip` lets some
+    pass first.
+    """
 
     id: int
     kind: str
@@ -36,7 +38,11 @@ class Fault:
     remembered: bool | None = None
 
     def fits(self, account: str, method: str, path: str) -> bool:
-        return self.account in {None, account} and fnmatchcase(method, self.method) and fnmatchcase(path, self.path)
+        return (
+            self.account in {None, account}
+            and fnmatchcase(method, self.method)
+            and fnmatchcase(path, self.path)
+        )
 
 
 class Faults:

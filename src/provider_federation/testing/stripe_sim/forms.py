@@ -14,9 +14,17 @@ _MOST_FIELDS = 20_000
 
 
 def decode_form(encoded: str) -> dict[str, Any]:
-    """Nested dicts of strings; a list comes out as a dict of its positions (`as_list` turns it). 400 on bad grammar."""
+    """Nested dicts of strings; a list comes out as a dict of its positions (`as_list` turns it). 400 on bad
+    grammar.
+    """
     try:
-        pairs = parse_qsl(encoded, keep_blank_values=True, strict_parsing=bool(encoded), max_num_fields=_MOST_FIELDS, errors="strict")
+        pairs = parse_qsl(
+            encoded,
+            keep_blank_values=True,
+            strict_parsing=bool(encoded),
+            max_num_fields=_MOST_FIELDS,
+            errors="strict",
+        )
     except ValueError:
         raise invalid("The request's body or query could not be read as a form.") from None
     tree: dict[str, Any] = {}
@@ -40,7 +48,9 @@ def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
         step = part or str(len(tree))
         tree = tree.setdefault(step, {})
         if not isinstance(tree, dict):
-            raise invalid(f"Invalid parameter: {name[:100]} is given both as a value and as an object.", name[:100])
+            raise invalid(
+                f"Invalid parameter: {name[:100]} is given both as a value and as an object.", name[:100]
+            )
     last = path[-1] or str(len(tree))
     if last in tree:
         raise invalid(f"Invalid parameter: {name[:100]} is given twice.", name[:100])

@@ -1,8 +1,9 @@
 """Idempotency keys as Stripe keeps them. https://docs.stripe.com/api/idempotent_requests
 
-The same key with the same request replays the first answer; with another request it is a 400 `idempotency_error`; while
-the first is still running it is a 409. Kept for 24 hours of the simulator's clock. What failed before it was executed
-(bad parameters, 429) is not remembered, a 500 during or after the execution is.
+The same key with the same request replays the first answer; with another request it is a 400
+`idempotency_error`; while the first is still running it is a 409. Kept for 24 hours of the simulator's
+clock. What failed before it was executed (bad parameters, 429) is not remembered, a 500 during or after the
+execution is.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ class IdempotencyKeys:
         self._running: set[tuple[str, str]] = set()
 
     def recall(self, account: Account, key: str, print_: str, now: int, path: str) -> Remembered | None:
-        """The answer to replay, or None when this is the first time; StripeError when the key cannot be used so."""
+        """The answer to replay, or None when this is the first time; StripeError when the key cannot be used
+        so.
+        """
         if len(key) > _LONGEST_KEY:
-            raise StripeError(400, "invalid_request_error", f"Idempotency keys are at most {_LONGEST_KEY} characters.")
+            raise StripeError(
+                400, "invalid_request_error", f"Idempotency keys are at most {_LONGEST_KEY} characters."
+            )
         if (account.id, key) in self._running:
             message = "There is currently another in-progress request using this Idempotent Key."
             raise StripeError(409, "idempotency_error", message, code="idempotency_key_in_use")
@@ -41,7 +46,8 @@ class IdempotencyKeys:
             return None
         if known and known.fingerprint != print_:
             message = (
-                "Keys for idempotent requests can only be used with the same parameters they were first used with. "
+                "Keys for idempotent requests can only be used with the same parameters they were first used "
+                "with. "
                 f"Try using a key other than '{key}' if you meant to execute a different request ({path})."
             )
             raise StripeError(400, "idempotency_error", message)

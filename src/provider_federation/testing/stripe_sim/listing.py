@@ -15,10 +15,12 @@ _DEFAULT_LIMIT, _LARGEST_LIMIT = 10, 100
 
 
 def page(call: Call, rows: Iterable[Object], url: str, noun: str) -> Object:
-    """The page of `rows` (already filtered and in order) that the cursors ask for, as Stripe's list object."""
+    """The page of `rows` (filtered and in order) that the cursors ask for, as Stripe's list object."""
     limit = call.params.get("limit", _DEFAULT_LIMIT)
     if not 1 <= limit <= _LARGEST_LIMIT:
-        raise invalid("This value must be between 1 and 100 (inclusive).", "limit", "parameter_invalid_integer")
+        raise invalid(
+            "This value must be between 1 and 100 (inclusive).", "limit", "parameter_invalid_integer"
+        )
     after, before = call.params.get("starting_after"), call.params.get("ending_before")
     if after and before:
         raise invalid("You can only specify one of starting_after and ending_before.", "ending_before")
@@ -56,8 +58,10 @@ def in_range(call: Call, rows: Iterable[Object], name: str) -> Iterable[Object]:
 
 
 _TESTS: dict[str, Callable[[int, int], bool]] = {
-    "gt": lambda value, bound: value > bound, "gte": lambda value, bound: value >= bound,
-    "lt": lambda value, bound: value < bound, "lte": lambda value, bound: value <= bound,
+    "gt": lambda value, bound: value > bound,
+    "gte": lambda value, bound: value >= bound,
+    "lt": lambda value, bound: value < bound,
+    "lte": lambda value, bound: value <= bound,
 }
 
 

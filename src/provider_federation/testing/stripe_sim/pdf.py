@@ -7,7 +7,9 @@ _LINES_A_PAGE = (_HEIGHT - 2 * _MARGIN) // _LEADING
 
 
 def text_pdf(lines: list[str]) -> bytes:
-    """The lines as an A4 document; a line that begins with `# ` is a heading. Characters outside Latin-1 become `?`."""
+    """The lines as an A4 document; a line that begins with `# ` is a heading. Characters outside Latin-1
+    become `?`.
+    """
     chunks = [lines[start : start + _LINES_A_PAGE] for start in range(0, len(lines), _LINES_A_PAGE)] or [[]]
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(chunks)))
     objects = [
@@ -42,5 +44,8 @@ def _assemble(objects: list[bytes]) -> bytes:
         out += f"{number} 0 obj\n".encode() + body + b"\nendobj\n"
     table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
     size, start = len(objects) + 1, len(out)
-    tail = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    tail = (
+        f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R "
+        f">>\nstartxref\n{start}\n%%EOF\n"
+    )
     return out + tail.encode()

@@ -27,7 +27,8 @@ def render(call: Call, body: Object) -> Object:
 def _invoice(call: Call, body: Object, shown: Object) -> Object:
     lines = [call.tx.find("line_item", identity) for identity in body["_lines"]]
     shown["lines"] = list_of(
-        [render(call, line) for line in lines[:_LINES_SHOWN] if line], f"/v1/invoices/{body['id']}/lines",
+        [render(call, line) for line in lines[:_LINES_SHOWN] if line],
+        f"/v1/invoices/{body['id']}/lines",
         has_more=len(lines) > _LINES_SHOWN,
     )
     if body.get("_token"):
@@ -47,7 +48,8 @@ def _subscription(call: Call, body: Object, shown: Object) -> Object:
 def _credit_note(call: Call, body: Object, shown: Object) -> Object:
     lines = body["_lines"]
     shown["lines"] = list_of(
-        [dict(line) for line in lines[:_LINES_SHOWN]], f"/v1/credit_notes/{body['id']}/lines",
+        [dict(line) for line in lines[:_LINES_SHOWN]],
+        f"/v1/credit_notes/{body['id']}/lines",
         has_more=len(lines) > _LINES_SHOWN,
     )
     shown["pdf"] = f"{call.base_url}/i/{body['_invoice_token']}/pdf"
@@ -55,14 +57,18 @@ def _credit_note(call: Call, body: Object, shown: Object) -> Object:
 
 
 _RENDERERS: dict[str, Callable[[Call, Object, Object], Object]] = {
-    "invoice": _invoice, "subscription": _subscription, "credit_note": _credit_note,
+    "invoice": _invoice,
+    "subscription": _subscription,
+    "credit_note": _credit_note,
 }
 
 # For each kind of object: the fields that hold an id, and the kind that the id is of.
 _EXPANDABLE: dict[str, dict[str, str]] = {
     "invoice": {"customer": "customer", "default_payment_method": "payment_method"},
     "subscription": {
-        "customer": "customer", "latest_invoice": "invoice", "default_payment_method": "payment_method",
+        "customer": "customer",
+        "latest_invoice": "invoice",
+        "default_payment_method": "payment_method",
         "pending_setup_intent": "setup_intent",
     },
     "subscription_details": {"subscription": "subscription"},
@@ -77,12 +83,18 @@ _EXPANDABLE: dict[str, dict[str, str]] = {
     "charge": {"customer": "customer", "payment_intent": "payment_intent"},
     "refund": {"charge": "charge", "payment_intent": "payment_intent"},
     "credit_note": {
-        "customer": "customer", "invoice": "invoice", "customer_balance_transaction": "customer_balance_transaction",
+        "customer": "customer",
+        "invoice": "invoice",
+        "customer_balance_transaction": "customer_balance_transaction",
     },
     "refund_of_note": {"refund": "refund"},
     "customer": {"default_source": "source"},
     "invoice_settings": {"default_payment_method": "payment_method"},
-    "customer_balance_transaction": {"customer": "customer", "invoice": "invoice", "credit_note": "credit_note"},
+    "customer_balance_transaction": {
+        "customer": "customer",
+        "invoice": "invoice",
+        "credit_note": "credit_note",
+    },
     "payment_method": {"customer": "customer"},
 }
 _INSIDE = {"subscription_details", "price_details", "payment", "invoice_settings"}
@@ -136,8 +148,13 @@ def _expanded(call: Call, identity: str, kind: str | None, path: str) -> Object:
 
 def _is_made_on_request(node: Object, name: str) -> bool:
     return (node.get("object"), name) in {
-        ("invoice", "payments"), ("invoice", "confirmation_secret"), ("customer", "subscriptions"),
-        ("charge", "refunds"), ("customer", "sources"), ("customer", "tax_ids"), ("invoice", "latest_revision"),
+        ("invoice", "payments"),
+        ("invoice", "confirmation_secret"),
+        ("customer", "subscriptions"),
+        ("charge", "refunds"),
+        ("customer", "sources"),
+        ("customer", "tax_ids"),
+        ("invoice", "latest_revision"),
     }
 
 
@@ -150,8 +167,11 @@ def _made_on_request(call: Call, node: Object, name: str) -> Any:
         secret = (call.tx.find("invoice", identity) or {}).get("_client_secret")
         return {"client_secret": secret, "type": "payment_intent"} if secret else None
     if name == "subscriptions":
-        rows = [render(call, row) for row in call.tx.newest("subscription")
-                if row["customer"] == identity and row["status"] != "canceled"]
+        rows = [
+            render(call, row)
+            for row in call.tx.newest("subscription")
+            if row["customer"] == identity and row["status"] != "canceled"
+        ]
         return list_of(rows, f"/v1/customers/{identity}/subscriptions")
     if name == "refunds":
         rows = [render(call, row) for row in call.tx.newest("refund") if row["charge"] == identity]

@@ -13,7 +13,9 @@ Handler = Callable[[Call], Object]
 
 @dataclass(frozen=True)
 class Route:
-    """One method on one path. `{}` in the pattern stands for one segment, which the handler finds in `call.path`."""
+    """One method on one path. `{}` in the pattern stands for one segment, which the handler finds in
+    `call.path`.
+    """
 
     method: str
     pattern: str

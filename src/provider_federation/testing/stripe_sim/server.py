@@ -19,7 +19,9 @@ _START_WITHIN = 20.0
 
 @dataclass
 class Running:
-    """A simulator in a thread of this process. `url` is the address for `StripeClient(base_addresses={"api": url})`."""
+    """A simulator in a thread of this process. `url` is the address for `StripeClient(base_addresses={"api":
+    url})`.
+    """
 
     url: str
     simulator: Simulator
@@ -37,7 +39,9 @@ def start_in_thread(*, data: Path | None = None, hooks: Sequence[Hook] = (), por
     listener = _listen(port)
     simulator, server = _build(listener, data, hooks)
     started = threading.Event()
-    thread = threading.Thread(target=_run, args=(server, listener, started.set), name="stripe-sim", daemon=True)
+    thread = threading.Thread(
+        target=_run, args=(server, listener, started.set), name="stripe-sim", daemon=True
+    )
     thread.start()
     if not started.wait(_START_WITHIN):
         raise RuntimeError("the Stripe simulator did not start")
@@ -45,9 +49,15 @@ def start_in_thread(*, data: Path | None = None, hooks: Sequence[Hook] = (), por
 
 
 def serve(
-    *, port: int, data: Path | None = None, hooks: Sequence[Hook] = (), announce: Callable[[str], None] = lambda _url: None
+    *,
+    port: int,
+    data: Path | None = None,
+    hooks: Sequence[Hook] = (),
+    announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
-    """Serve until a signal stops it. `announce` gets the address once it answers; OSError when the port is taken."""
+    """Serve until a signal stops it. `announce` gets the address once it answers; OSError when the port is
+    taken.
+    """
     listener = _listen(port)
     simulator, server = _build(listener, data, hooks)
     _run(server, listener, lambda: announce(simulator.base_url))
@@ -61,9 +71,16 @@ def _listen(port: int) -> socket.socket:
 
 
 def _build(listener: socket.socket, data: Path | None, hooks: Sequence[Hook]) -> tuple[Simulator, _Server]:
-    simulator = Simulator(base_url=f"http://{HOST}:{listener.getsockname()[1]}", data=data, hooks=tuple(hooks))
+    simulator = Simulator(
+        base_url=f"http://{HOST}:{listener.getsockname()[1]}", data=data, hooks=tuple(hooks)
+    )
     config = uvicorn.Config(
-        StripeSim(simulator), log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=2, server_header=False
+        StripeSim(simulator),
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=2,
+        server_header=False,
     )
     return simulator, _Server(config)
 
@@ -79,6 +96,6 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: _Server, listener: socket.socket, ready: Callable[[], None]) -> None:
-    server.ready = ready  # type: ignore[method-assign]
+    server.ready = ready
     with listener:
         server.run(sockets=[listener])

@@ -19,7 +19,14 @@ from provider_federation.testing.stripe_sim.idempotency import IdempotencyKeys
 from provider_federation.testing.stripe_sim.objects.webhook_endpoints import new_endpoint
 from provider_federation.testing.stripe_sim.render import expand, render
 from provider_federation.testing.stripe_sim.routes import Route
-from provider_federation.testing.stripe_sim.store import Account, Object, Remembered, Store, Transaction, account_id
+from provider_federation.testing.stripe_sim.store import (
+    Account,
+    Object,
+    Remembered,
+    Store,
+    Transaction,
+    account_id,
+)
 from provider_federation.testing.stripe_sim.validation import Params, check_params
 from provider_federation.testing.stripe_sim.webhooks import Webhooks
 
@@ -31,7 +38,7 @@ assert objects  # importing it fills the route table
 
 @dataclass(frozen=True)
 class Hook:
-    """A webhook endpoint given at the start: events of the key's account go to `url`, signed with `secret`."""
+    """An endpoint given at the start: events of the key's account go to `url`, signed with `secret`."""
 
     key: str
     url: str
@@ -96,7 +103,9 @@ class Simulator:
         return Call(Transaction(account), params, self.now(), self.base_url, declines=declines, **more)
 
     def catch_up(self) -> int:
-        """Make everything happen that is due by now, in order, each at its own moment; how many things that were."""
+        """Make everything happen that is due by now, in order, each at its own moment; how many things that
+        were.
+        """
         done, until = 0, self.now()
         while entry := self.store.next_due(until):
             when, account, kind, identity = entry
@@ -114,7 +123,11 @@ class Simulator:
         """Run a handler and commit what it did: (status, JSON). StripeError when it is refused."""
         params = check_params(request.route.params, decode_form(request.raw_form.decode("utf-8", "replace")))
         call = self.call(
-            request.account, params, path=request.values, request_id=request.request_id, idempotency_key=request.key
+            request.account,
+            params,
+            path=request.values,
+            request_id=request.request_id,
+            idempotency_key=request.key,
         )
         try:
             answer = self._answer(request, call)
@@ -131,7 +144,10 @@ class Simulator:
         answer = request.route.handler(call)
         ignored = call.params.unread()
         if ignored:
-            message = f"The simulator does not do `{ignored[0]}` here. Stripe knows it; add it to the simulator or leave it out."
+            message = (
+                f"The simulator does not do `{ignored[0]}` here. Stripe knows it; add it to the simulator "
+                "or leave it out."
+            )
             raise StripeError(400, "invalid_request_error", message, code="not_simulated", param=ignored[0])
         return expand(call, render(call, answer), paths)
 
@@ -143,7 +159,9 @@ class Simulator:
     def remember(self, request: Request, status: int, body: str) -> None:
         """Store an answer that no handler gave: an injected 500."""
         if request.key and request.method == "POST":
-            record = Remembered(request.key, self.print_of(request), status, body, request.request_id, self.now())
+            record = Remembered(
+                request.key, self.print_of(request), status, body, request.request_id, self.now()
+            )
             self.store.commit(Transaction(request.account), record)
 
     def print_of(self, request: Request) -> str:

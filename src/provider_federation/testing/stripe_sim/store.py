@@ -1,8 +1,9 @@
-"""The simulator's memory: one account for each secret key, objects in memory, every change written through to SQLite.
+"""The simulator's memory: one account for each secret key, objects in memory, every change written through
+to SQLite.
 
-A request works on a `Transaction`: reads see what it changed, and nothing outlives it unless it commits. A commit is one
-SQLite transaction that holds the changed objects, the events and webhook deliveries they made, and the idempotency
-record of the request, so that a `kill -9` leaves either all of it or nothing.
+A request works on a `Transaction`: reads see what it changed, and nothing outlives it unless it commits. A
+commit is one SQLite transaction that holds the changed objects, the events and webhook deliveries they made,
+and the idempotency record of the request, so that a `kill -9` leaves either all of it or nothing.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ create table if not exists object (
   account text not null, kind text not null, id text not null, seq integer not null, body text not null,
   primary key (account, kind, id)) without rowid;
 create table if not exists idempotency (
-  account text not null, key text not null, fingerprint text not null, status integer not null, body text not null,
-  request_id text not null, at integer not null, primary key (account, key)) without rowid;
-create table if not exists setting (name text primary key, value text not null);
+  account text not null, key text not null, fingerprint text not null, status integer not null, body text not
+  null, request_id text not null, at integer not null, primary key (account, key)) without rowid; create
+  table if not exists setting (name text primary key, value text not null);
 """
 
 
 @dataclass
 class Account:
-    """One Stripe account: its objects by kind and id, oldest first, and what its idempotency keys answered."""
+    """One Stripe account: its objects by kind and id, oldest first, and what its keys answered."""
 
     id: str
     created: int
@@ -115,7 +116,10 @@ class Store:
             account.remembered[record.key] = record
 
     def _write(
-        self, database: sqlite3.Connection, account: str, changes: dict[tuple[str, str], Object | None],
+        self,
+        database: sqlite3.Connection,
+        account: str,
+        changes: dict[tuple[str, str], Object | None],
         record: Remembered | None,
     ) -> None:
         database.execute("begin immediate")
@@ -123,7 +127,15 @@ class Store:
             for (kind, identity), body in changes.items():
                 self._write_object(database, account, kind, identity, body)
             if record:
-                row = (account, record.key, record.fingerprint, record.status, record.body, record.request_id, record.at)
+                row = (
+                    account,
+                    record.key,
+                    record.fingerprint,
+                    record.status,
+                    record.body,
+                    record.request_id,
+                    record.at,
+                )
                 database.execute("insert or replace into idempotency values (?, ?, ?, ?, ?, ?, ?)", row)
             database.execute("commit")
         except BaseException:
@@ -134,11 +146,16 @@ class Store:
         self, database: sqlite3.Connection, account: str, kind: str, identity: str, body: Object | None
     ) -> None:
         if body is None:
-            database.execute("delete from object where account=? and kind=? and id=?", (account, kind, identity))
+            database.execute(
+                "delete from object where account=? and kind=? and id=?", (account, kind, identity)
+            )
             return
         self._sequence += 1
         database.execute(
-            "insert into object values (?, ?, ?, ?, ?) on conflict (account, kind, id) do update set body=excluded.body",
+            (
+                "insert into object values (?, ?, ?, ?, ?) on conflict (account, kind, id) do update set "
+                "body=excluded.body"
+            ),
             (account, kind, identity, self._sequence, json.dumps(body, separators=(",", ":"))),
         )
 
@@ -185,7 +202,7 @@ class Store:
             self.tokens = {token: place for token, place in self.tokens.items() if place[0] != identity}
             if self._database:
                 for table in ("object", "idempotency"):
-                    self._database.execute(f"delete from {table} where account=?", (identity,))  # noqa: S608  two fixed names
+                    self._database.execute((f"delete from {table} where account=?"), (identity,))  # noqa: S608  two fixed names
                 self._database.execute("delete from account where id=?", (identity,))
 
     def close(self) -> None:

@@ -1,9 +1,16 @@
-"""What happens by itself when its time comes: drafts finalise, payments are retried, subscriptions renew, trials end."""
+"""What happens by itself when its time comes: drafts finalise, payments are retried, subscriptions renew,
+trials end.
+"""
 
 from __future__ import annotations
 
 from provider_federation.testing.stripe_sim.call import Call
-from provider_federation.testing.stripe_sim.objects.invoice_life import advance, collect, finalize, payment_method_of
+from provider_federation.testing.stripe_sim.objects.invoice_life import (
+    advance,
+    collect,
+    finalize,
+    payment_method_of,
+)
 from provider_federation.testing.stripe_sim.objects.subscription_life import subscription_due
 from provider_federation.testing.stripe_sim.store import Object
 

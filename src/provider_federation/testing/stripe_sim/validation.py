@@ -1,8 +1,9 @@
 """Every request against the SDK's own generated parameter types (`stripe.params`).
 
-A `TypedDict` is compiled once into a checker that turns the form's strings into typed values and refuses what the type
-does not know: unknown parameters, wrong types, values outside an enum, missing required ones. The SDK writes its enums
-as open unions (`Literal["a", "b"] | str`, so that old SDKs survive new values); here they are closed.
+A `TypedDict` is compiled once into a checker that turns the form's strings into typed values and refuses
+what the type does not know: unknown parameters, wrong types, values outside an enum, missing required ones.
+The SDK writes its enums as open unions (`Literal["a", "b"] | str`, so that old SDKs survive new values);
+here they are closed.
 """
 
 from __future__ import annotations
@@ -125,14 +126,16 @@ def _params_checker(params_type: type) -> Checker:
 
 
 def _own_hints(params_type: type) -> dict[str, Any]:
-    """The parameters without the request's options (key, idempotency key, …), which every one of the SDK's types inherits."""
+    """The parameters without the request's options (key, idempotency key, …), which every one of the SDK's
+    types inherits.
+    """
     options = RequestOptions.__annotations__
     own = {name: hint for name, hint in params_type.__annotations__.items() if name not in options}
     holder = type(params_type.__name__, (), {"__annotations__": own})
     return get_type_hints(holder, globalns=vars(sys.modules[params_type.__module__]))
 
 
-def _compile(hint: Any) -> Checker:  # noqa: PLR0911  one line for each kind of type
+def _compile(hint: Any) -> Checker:
     origin = get_origin(hint)
     if origin in {Union, types.UnionType}:
         return _union(get_args(hint))
@@ -150,7 +153,9 @@ def _compile(hint: Any) -> Checker:  # noqa: PLR0911  one line for each kind of 
 
 
 def _union(alternatives: tuple[Any, ...]) -> Checker:
-    """Closed enums: `str` beside literals other than '' is only there for values of later versions, and is dropped."""
+    """Closed enums: `str` beside literals other than '' is only there for values of later versions, and is
+    dropped.
+    """
     literals = [value for part in alternatives if get_origin(part) is Literal for value in get_args(part)]
     rest = [part for part in alternatives if get_origin(part) is not Literal and not _is_untyped_object(part)]
     if any(value for value in literals):
@@ -252,11 +257,15 @@ def _text(value: Any, path: str) -> str:
         raise Mismatch(f"Invalid string: {_shown(value)}", path)
     if not value:
         raise invalid(
-            f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; "
-            f"however '{path}' cannot be unset.", path, "parameter_invalid_empty",
+            f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a "
+            f"parameter; however '{path}' cannot be unset.",
+            path,
+            "parameter_invalid_empty",
         )
     if len(value) > _LONGEST_TEXT:
-        raise invalid(f"Invalid string: at most {_LONGEST_TEXT} characters.", path, "parameter_invalid_string")
+        raise invalid(
+            f"Invalid string: at most {_LONGEST_TEXT} characters.", path, "parameter_invalid_string"
+        )
     return value
 
 
@@ -265,5 +274,9 @@ def _shown(value: Any) -> str:
 
 
 _SCALARS: dict[Any, Checker] = {
-    int: _integer, bool: _boolean, float: _float, Decimal: _decimal, str: _text,
+    int: _integer,
+    bool: _boolean,
+    float: _float,
+    Decimal: _decimal,
+    str: _text,
 }

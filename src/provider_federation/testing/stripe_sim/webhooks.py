@@ -1,7 +1,8 @@
 """Webhooks: signed like Stripe's, at least once, in no promised order, with retries, and badly on demand.
 
-A delivery is an object of its account (kind `_delivery`), committed together with the event; it survives a restart.
-Backoff runs in real time, so that a demo whose clock stands still is told too; signatures carry the simulator's time.
+A delivery is an object of its account (kind `_delivery`), committed together with the event; it survives a
+restart. Backoff runs in real time, so that a demo whose clock stands still is told too; signatures carry the
+simulator's time.
 https://docs.stripe.com/webhooks
 """
 
@@ -30,7 +31,9 @@ MOST_ATTEMPTS = 60
 _DEADLINE = 10.0
 _WAKE = 0.5
 FAULTS = {
-    "duplicate": "delivered twice", "drop": "never delivered", "delay": "delivered `seconds` later",
+    "duplicate": "delivered twice",
+    "drop": "never delivered",
+    "delay": "delivered `seconds` later",
     "reorder": "held until `count` have gathered, then delivered newest first",
 }
 
@@ -57,7 +60,9 @@ class WebhookFault:
 
 @dataclass
 class _Timing:
-    """What is not worth storing: when a delivery may be tried (monotonic seconds), and its place among the others."""
+    """What is not worth storing: when a delivery may be tried (monotonic seconds), and its place among the
+    others.
+    """
 
     at: float = 0.0
     place: float = 0.0
@@ -80,7 +85,9 @@ class Webhooks:
         """Write a pending delivery for each event and endpoint that wants it."""
         for event in events:
             for endpoint in list(transaction.newest("webhook_endpoint")):
-                if endpoint["status"] == "enabled" and ("*" in endpoint["enabled_events"] or event["type"] in endpoint["enabled_events"]):
+                if endpoint["status"] == "enabled" and (
+                    "*" in endpoint["enabled_events"] or event["type"] in endpoint["enabled_events"]
+                ):
                     self._plan_one(transaction, event, endpoint)
 
     def _plan_one(self, transaction: Transaction, event: Object, endpoint: Object) -> None:
@@ -90,10 +97,18 @@ class Webhooks:
         kind = fault.kind if fault else None
         for _ in range(2 if kind == "duplicate" else 1):
             self._counter += 1
-            delivery = transaction.add("_delivery", {
-                "id": new_id("whd"), "event": event["id"], "endpoint": endpoint["id"], "type": event["type"], "attempts": 0,
-                "status": "dropped" if kind == "drop" else "pending", "last": None,
-            })
+            delivery = transaction.add(
+                "_delivery",
+                {
+                    "id": new_id("whd"),
+                    "event": event["id"],
+                    "endpoint": endpoint["id"],
+                    "type": event["type"],
+                    "attempts": 0,
+                    "status": "dropped" if kind == "drop" else "pending",
+                    "last": None,
+                },
+            )
             timing = self._timing[delivery["id"]] = _Timing(clock.monotonic(), float(self._counter))
             if fault and kind == "delay":
                 timing.at += fault.seconds
@@ -134,7 +149,9 @@ class Webhooks:
             await self._session.close()
 
     async def flush(self, *, deadline: float = 30.0, attempts: int = 1) -> dict[str, Any]:
-        """Try everything pending now, delayed or not, including what that causes; what is left is in the counts."""
+        """Try everything pending now, delayed or not, including what that causes; what is left is in the
+        counts.
+        """
         self.release_held()
         until, tries = clock.monotonic() + deadline, Counter[str]()
         counts: Counter[str] = Counter()
@@ -148,8 +165,13 @@ class Webhooks:
                 await asyncio.sleep(0.01)
         pending = [delivery for _, delivery in self._pending()]
         return {
-            "delivered": counts["delivered"], "failed": counts["failed"], "pending": len(pending),
-            "failures": [{"type": delivery["type"], "event": delivery["event"], "last": delivery["last"]} for delivery in pending[:20]],
+            "delivered": counts["delivered"],
+            "failed": counts["failed"],
+            "pending": len(pending),
+            "failures": [
+                {"type": delivery["type"], "event": delivery["event"], "last": delivery["last"]}
+                for delivery in pending[:20]
+            ],
         }
 
     def counts(self, account: Account) -> dict[str, int]:
@@ -165,7 +187,9 @@ class Webhooks:
         self.wake()
 
     def _pending(self) -> Iterator[tuple[Account, Object]]:
-        accounts = ((self.store.accounts[account], identity) for identity, account in list(self.store.pending.items()))
+        accounts = (
+            (self.store.accounts[account], identity) for identity, account in list(self.store.pending.items())
+        )
         every = [(account, account.kind("_delivery")[identity]) for account, identity in accounts]
         yield from sorted(every, key=lambda pair: self._timing.setdefault(pair[1]["id"], _Timing()).place)
 
@@ -195,7 +219,10 @@ class Webhooks:
         return counts
 
     async def _deliver(self, account: Account, delivery: Object) -> str:
-        endpoint, event = account.kind("webhook_endpoint").get(delivery["endpoint"]), account.kind("event").get(delivery["event"])
+        endpoint, event = (
+            account.kind("webhook_endpoint").get(delivery["endpoint"]),
+            account.kind("event").get(delivery["event"]),
+        )
         if endpoint is None or event is None or endpoint["status"] != "enabled":
             self._finish(account, delivery["id"], "dropped", "the endpoint is gone or disabled")
             return "dropped"
@@ -207,13 +234,18 @@ class Webhooks:
     async def _post(self, endpoint: Object, event: Object) -> str:
         payload = json.dumps(event, indent=2).encode()
         headers = {
-            "Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks; simulator)",
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks; simulator)",
             "Stripe-Signature": sign(payload, endpoint["_secret"], int(clock.timestamp())),
         }
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_DEADLINE), trust_env=False)
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=_DEADLINE), trust_env=False
+            )
         try:
-            async with self._session.post(endpoint["url"], data=payload, headers=headers, allow_redirects=False) as answer:
+            async with self._session.post(
+                endpoint["url"], data=payload, headers=headers, allow_redirects=False
+            ) as answer:
                 return str(answer.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return f"{type(error).__name__}: {error}"[:200]
@@ -229,7 +261,13 @@ class Webhooks:
         if delivery["status"] == "pending":
             wait = BACKOFF[min(delivery["attempts"], len(BACKOFF)) - 1]
             self._timing.setdefault(identity, _Timing()).at = clock.monotonic() + wait
-            _LOG.warning("webhook %s to %s failed (%s), again in %s s", delivery["type"], delivery["endpoint"], outcome, wait)
+            _LOG.warning(
+                "webhook %s to %s failed (%s), again in %s s",
+                delivery["type"],
+                delivery["endpoint"],
+                outcome,
+                wait,
+            )
         else:
             self._timing.pop(identity, None)
         if delivery["status"] == "delivered" and transaction.find("event", delivery["event"]):

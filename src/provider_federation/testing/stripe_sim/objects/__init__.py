@@ -1,4 +1,6 @@
-"""What the simulator serves, one file for each of Stripe's resources. Importing this package fills the route table."""
+"""What the simulator serves, one file for each of Stripe's resources. Importing this package fills the route
+table.
+"""
 
 from provider_federation.testing.stripe_sim.objects import (  # noqa: F401  importing registers the routes
     account,

@@ -15,9 +15,20 @@ from provider_federation.testing.stripe_sim.store import Object
 @route("GET", "/v1/account", params.AccountRetrieveCurrentParams)
 def retrieve_current_account(call: Call) -> Object:
     return fill(
-        stripe.Account, id=call.account, object="account", business_type="company", charges_enabled=True, country="US",
-        created=call.tx.account.created, default_currency="usd", details_submitted=True, email=None, metadata={},
-        payouts_enabled=True, type="standard", external_accounts=list_of([], f"/v1/accounts/{call.account}/external_accounts"),
+        stripe.Account,
+        id=call.account,
+        object="account",
+        business_type="company",
+        charges_enabled=True,
+        country="US",
+        created=call.tx.account.created,
+        default_currency="usd",
+        details_submitted=True,
+        email=None,
+        metadata={},
+        payouts_enabled=True,
+        type="standard",
+        external_accounts=list_of([], f"/v1/accounts/{call.account}/external_accounts"),
         business_profile={"name": "Stripe simulator", "support_email": None, "url": None},
         settings={"dashboard": {"display_name": "Stripe simulator", "timezone": "Etc/UTC"}},
     )
@@ -26,6 +37,9 @@ def retrieve_current_account(call: Call) -> Object:
 @route("GET", "/v1/accounts/{}", params.AccountRetrieveParams)
 def retrieve_account(call: Call) -> Object:
     if call.path[0] != call.account:
-        message = f"The provided key does not have access to account '{call.path[0]}' (or that account does not exist)."
+        message = (
+            f"The provided key does not have access to account '{call.path[0]}' (or that account does not "
+            "exist)."
+        )
         raise StripeError(403, "invalid_request_error", message, code="account_invalid")
     return retrieve_current_account(call)

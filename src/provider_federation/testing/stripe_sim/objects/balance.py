@@ -11,7 +11,13 @@ from stripe import params
 from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.errors import invalid, missing
 from provider_federation.testing.stripe_sim.listing import matching, page
-from provider_federation.testing.stripe_sim.objects.common import checked_amount, checked_currency, merged_metadata, set_given, updated
+from provider_federation.testing.stripe_sim.objects.common import (
+    checked_amount,
+    checked_currency,
+    merged_metadata,
+    set_given,
+    updated,
+)
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -20,19 +26,41 @@ _LIST = "/v1/customers/{}/balance_transactions"
 
 
 def change_balance(
-    call: Call, customer: Object, amount: int, kind: str, currency: str, *, invoice: str | None = None, credit_note: str | None = None
+    call: Call,
+    customer: Object,
+    amount: int,
+    kind: str,
+    currency: str,
+    *,
+    invoice: str | None = None,
+    credit_note: str | None = None,
 ) -> Object | None:
-    """Add `amount` (minor units; negative gives credit) and write the transaction; None when there is nothing to do."""
+    """Add `amount` (minor units; negative gives credit) and write the transaction; None when there is nothing
+    to do.
+    """
     if amount == 0:
         return None
     customer = call.tx.edit("customer", customer["id"])
     customer["balance"] += amount
     customer["currency"] = customer["currency"] or currency
-    return call.tx.add("customer_balance_transaction", fill(
-        stripe.CustomerBalanceTransaction, id=new_id("cbtxn"), object="customer_balance_transaction", amount=amount,
-        created=call.now, currency=currency, customer=customer["id"], ending_balance=customer["balance"], livemode=False,
-        metadata={}, type=kind, invoice=invoice, credit_note=credit_note,
-    ))
+    return call.tx.add(
+        "customer_balance_transaction",
+        fill(
+            stripe.CustomerBalanceTransaction,
+            id=new_id("cbtxn"),
+            object="customer_balance_transaction",
+            amount=amount,
+            created=call.now,
+            currency=currency,
+            customer=customer["id"],
+            ending_balance=customer["balance"],
+            livemode=False,
+            metadata={},
+            type=kind,
+            invoice=invoice,
+            credit_note=credit_note,
+        ),
+    )
 
 
 @route("POST", _LIST, params.CustomerBalanceTransactionCreateParams)
@@ -45,7 +73,10 @@ def create_balance_transaction(call: Call) -> Object:
     row = change_balance(call, customer, amount, "adjustment", currency)
     if row is None:
         raise invalid("The amount must not be zero.", "amount")
-    row |= {"description": wanted.get("description"), "metadata": merged_metadata(None, wanted.get("metadata"))}
+    row |= {
+        "description": wanted.get("description"),
+        "metadata": merged_metadata(None, wanted.get("metadata")),
+    }
     call.emit("customer_balance_transaction.created", row)
     return row
 
@@ -59,7 +90,11 @@ def _customer(call: Call) -> Object:
 
 @route("GET", _LIST, params.CustomerBalanceTransactionListParams)
 def list_balance_transactions(call: Call) -> Object:
-    rows = matching(call.tx.newest("customer_balance_transaction"), customer=_customer(call)["id"], invoice=call.params.get("invoice"))
+    rows = matching(
+        call.tx.newest("customer_balance_transaction"),
+        customer=_customer(call)["id"],
+        invoice=call.params.get("invoice"),
+    )
     return page(call, rows, _LIST.format(call.path[0]), "customer_balance_transaction")
 
 

@@ -13,19 +13,41 @@ from provider_federation.testing.stripe_sim.store import Object
 
 # https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts, in minor units
 _MINIMUM_CHARGE = {
-    "usd": 50, "eur": 50, "gbp": 30, "chf": 50, "cad": 50, "aud": 50, "jpy": 50, "dkk": 250, "sek": 300, "nok": 300,
-    "pln": 200, "czk": 1500, "inr": 50, "brl": 50, "mxn": 1000, "nzd": 50, "sgd": 50, "hkd": 400, "kwd": 50,
+    "usd": 50,
+    "eur": 50,
+    "gbp": 30,
+    "chf": 50,
+    "cad": 50,
+    "aud": 50,
+    "jpy": 50,
+    "dkk": 250,
+    "sek": 300,
+    "nok": 300,
+    "pln": 200,
+    "czk": 1500,
+    "inr": 50,
+    "brl": 50,
+    "mxn": 1000,
+    "nzd": 50,
+    "sgd": 50,
+    "hkd": 400,
+    "kwd": 50,
 }
-_OTHER_CURRENCIES = set(
-    "aed ars bgn bhd clp cop egp huf idr ils isk jod krw kzt mad myr ngn omr pen php pkr qar ron rsd rub sar thb tnd try "
-    "twd uah ugx vnd xaf xof xpf zar".split()
-)
+# fmt: off
+_OTHER_CURRENCIES = frozenset({
+    "aed", "ars", "bgn", "bhd", "clp", "cop", "egp", "huf", "idr", "ils", "isk", "jod", "krw", "kzt", "mad",
+    "myr", "ngn", "omr", "pen", "php", "pkr", "qar", "ron", "rsd", "rub", "sar", "thb", "tnd", "try", "twd",
+    "uah", "ugx", "vnd", "xaf", "xof", "xpf", "zar",
+})
+# fmt: on
 _LARGEST_AMOUNT = 99_999_999
 DAY = 86_400
 
 
 def merged_metadata(current: Object | None, given: Any) -> Object:
-    """Stripe's rule: given keys are merged in, an empty value removes its key, an empty string removes them all."""
+    """Stripe's rule: given keys are merged in, an empty value removes its key, an empty string removes them
+    all.
+    """
     if given is None:
         return dict(current or {})
     if given == "":
@@ -38,7 +60,9 @@ def checked_currency(currency: str, param: str = "currency") -> str:
     lowered = currency.lower()
     if lowered not in _MINIMUM_CHARGE and lowered not in _OTHER_CURRENCIES:
         known = ", ".join(sorted(_MINIMUM_CHARGE))
-        raise invalid(f"Invalid currency: {currency}. Stripe currently supports these currencies: {known}, …", param)
+        raise invalid(
+            f"Invalid currency: {currency}. Stripe currently supports these currencies: {known}, …", param
+        )
     return lowered
 
 
@@ -50,7 +74,9 @@ def minimum_charge(currency: str) -> int:
 def checked_amount(amount: int, param: str, *, lowest: int | None = None) -> int:
     """An amount in minor units within Stripe's bounds."""
     if lowest is not None and amount < lowest:
-        raise invalid(f"Invalid integer: must be greater than or equal to {lowest}.", param, "parameter_invalid_integer")
+        raise invalid(
+            f"Invalid integer: must be greater than or equal to {lowest}.", param, "parameter_invalid_integer"
+        )
     if abs(amount) > _LARGEST_AMOUNT:
         raise invalid("Amount must be no more than 99999999.", param, "amount_too_large")
     return amount

@@ -66,7 +66,9 @@ def _amount(wanted: Params, lines: list[Object]) -> int:
     total = sum(line["amount"] for line in lines)
     given: int | None = wanted.get("amount")
     if given is None and not lines:
-        raise invalid("You must specify one of `amount`, `lines` or `shipping_cost`.", "amount", "parameter_missing")
+        raise invalid(
+            "You must specify one of `amount`, `lines` or `shipping_cost`.", "amount", "parameter_missing"
+        )
     if lines and given not in {None, total}:
         raise invalid("`amount` must be the sum of the lines.", "amount")
     amount = total if given is None else given
@@ -79,14 +81,20 @@ def _line(call: Call, invoice: Object, given: Params) -> Object:
     if given["type"] == "invoice_line_item":
         return _invoice_line(call, invoice, given)
     if "description" not in given or "unit_amount" not in given:
-        raise invalid("A custom line needs description, unit_amount and quantity.", given.name_of("unit_amount"), "parameter_missing")
+        raise invalid(
+            "A custom line needs description, unit_amount and quantity.",
+            given.name_of("unit_amount"),
+            "parameter_missing",
+        )
     return _custom_line(given["description"], given["unit_amount"], given.get("quantity", 1))
 
 
 def _invoice_line(call: Call, invoice: Object, given: Params) -> Object:
     identity = given.get("invoice_line_item")
     if identity not in invoice["_lines"]:
-        raise invalid(f"No such invoice line item: '{identity}'", given.name_of("invoice_line_item"), "resource_missing")
+        raise invalid(
+            f"No such invoice line item: '{identity}'", given.name_of("invoice_line_item"), "resource_missing"
+        )
     line = call.tx.edit("line_item", identity)
     quantity = given.get("quantity")
     amount = given.get("amount")
@@ -95,18 +103,38 @@ def _invoice_line(call: Call, invoice: Object, given: Params) -> Object:
         amount = line["amount"] if quantity is None else line["amount"] * quantity // whole
     left = line["amount"] - line["_credited"]
     if not 0 < amount <= left:
-        raise invalid(f"The credit must be between 1 and what is left of the line ({left}).", given.name_of("amount"))
+        raise invalid(
+            f"The credit must be between 1 and what is left of the line ({left}).", given.name_of("amount")
+        )
     line["_credited"] += amount
     credit = _custom_line(line["description"], amount, 1)
-    return credit | {"type": "invoice_line_item", "invoice_line_item": identity, "quantity": quantity, "unit_amount": None,
-                     "unit_amount_decimal": None}
+    return credit | {
+        "type": "invoice_line_item",
+        "invoice_line_item": identity,
+        "quantity": quantity,
+        "unit_amount": None,
+        "unit_amount_decimal": None,
+    }
 
 
 def _custom_line(description: str | None, unit_amount: int, quantity: int) -> Object:
     return fill(
-        stripe.CreditNoteLineItem, id=new_id("cnli"), object="credit_note_line_item", amount=unit_amount * quantity,
-        description=description, discount_amount=0, discount_amounts=[], livemode=False, pretax_credit_amounts=[], quantity=quantity,
-        tax_rates=[], taxes=[], type="custom_line_item", unit_amount=unit_amount, unit_amount_decimal=str(unit_amount), metadata={},
+        stripe.CreditNoteLineItem,
+        id=new_id("cnli"),
+        object="credit_note_line_item",
+        amount=unit_amount * quantity,
+        description=description,
+        discount_amount=0,
+        discount_amounts=[],
+        livemode=False,
+        pretax_credit_amounts=[],
+        quantity=quantity,
+        tax_rates=[],
+        taxes=[],
+        type="custom_line_item",
+        unit_amount=unit_amount,
+        unit_amount_decimal=str(unit_amount),
+        metadata={},
     )
 
 
@@ -114,13 +142,38 @@ def _new_note(call: Call, invoice: Object, amount: int, lines: list[Object]) -> 
     wanted = call.params
     earlier = sum(1 for _ in matching(call.tx.newest("credit_note"), invoice=invoice["id"]))
     note = fill(
-        stripe.CreditNote, id=new_id("cn"), object="credit_note", amount=amount, amount_shipping=0, created=call.now,
-        currency=invoice["currency"], customer=invoice["customer"], discount_amount=0, discount_amounts=[], invoice=invoice["id"],
-        lines=None, livemode=False, memo=wanted.get("memo"), metadata=merged_metadata(None, wanted.get("metadata")),
-        number=f"{invoice['number']}-CN-{earlier + 1:02d}", pdf="", post_payment_amount=0, pre_payment_amount=0,
-        pretax_credit_amounts=[], reason=wanted.get("reason"), refunds=[], status="issued", subtotal=amount,
-        subtotal_excluding_tax=amount, total=amount, total_excluding_tax=amount, total_taxes=[], type="pre_payment",
-        effective_at=wanted.get("effective_at", call.now), _lines=lines, _invoice_token=invoice["_token"],
+        stripe.CreditNote,
+        id=new_id("cn"),
+        object="credit_note",
+        amount=amount,
+        amount_shipping=0,
+        created=call.now,
+        currency=invoice["currency"],
+        customer=invoice["customer"],
+        discount_amount=0,
+        discount_amounts=[],
+        invoice=invoice["id"],
+        lines=None,
+        livemode=False,
+        memo=wanted.get("memo"),
+        metadata=merged_metadata(None, wanted.get("metadata")),
+        number=f"{invoice['number']}-CN-{earlier + 1:02d}",
+        pdf="",
+        post_payment_amount=0,
+        pre_payment_amount=0,
+        pretax_credit_amounts=[],
+        reason=wanted.get("reason"),
+        refunds=[],
+        status="issued",
+        subtotal=amount,
+        subtotal_excluding_tax=amount,
+        total=amount,
+        total_excluding_tax=amount,
+        total_taxes=[],
+        type="pre_payment",
+        effective_at=wanted.get("effective_at", call.now),
+        _lines=lines,
+        _invoice_token=invoice["_token"],
     )
     return call.tx.add("credit_note", note)
 
@@ -131,7 +184,9 @@ def _before_payment(call: Call, invoice: Object, note: Object, wanted: Params) -
             raise invalid("An unpaid invoice's credit reduces what is due; nothing is refunded.", name)
     amount = note["amount"]
     if amount > invoice["amount_remaining"]:
-        message = f"The credit ({amount}) is more than what remains to be paid ({invoice['amount_remaining']})."
+        message = (
+            f"The credit ({amount}) is more than what remains to be paid ({invoice['amount_remaining']})."
+        )
         raise invalid(message, "amount")
     note["pre_payment_amount"] = amount
     invoice["pre_payment_credit_notes_amount"] += amount
@@ -145,20 +200,40 @@ def _before_payment(call: Call, invoice: Object, note: Object, wanted: Params) -
 
 def _after_payment(call: Call, invoice: Object, note: Object, wanted: Params) -> None:
     amount = note["amount"]
-    left = invoice["total"] - invoice["pre_payment_credit_notes_amount"] - invoice["post_payment_credit_notes_amount"]
+    left = (
+        invoice["total"]
+        - invoice["pre_payment_credit_notes_amount"]
+        - invoice["post_payment_credit_notes_amount"]
+    )
     if amount > left:
         raise invalid(f"The credit ({amount}) is more than what is left of the invoice ({left}).", "amount")
     credit, refund = wanted.get("credit_amount", 0), wanted.get("refund_amount", 0)
     outside = wanted.get("out_of_band_amount", 0)
     linked = [_linked_refund(call, given) for given in wanted.get("refunds") or []]
     if credit + refund + outside + sum(row["amount_refunded"] for row in linked) != amount:
-        message = "The sum of credit amount, refund amount and out of band amount must equal the credit note amount."
+        message = (
+            "The sum of credit amount, refund amount and out of band amount must equal the credit note "
+            "amount."
+        )
         raise invalid(message, "amount")
-    note |= {"type": "post_payment", "post_payment_amount": amount, "out_of_band_amount": outside or None, "refunds": linked}
+    note |= {
+        "type": "post_payment",
+        "post_payment_amount": amount,
+        "out_of_band_amount": outside or None,
+        "refunds": linked,
+    }
     invoice["post_payment_credit_notes_amount"] += amount
     if credit:
         customer = call.tx.edit("customer", invoice["customer"])
-        row = change_balance(call, customer, -credit, "credit_note", invoice["currency"], invoice=invoice["id"], credit_note=note["id"])
+        row = change_balance(
+            call,
+            customer,
+            -credit,
+            "credit_note",
+            invoice["currency"],
+            invoice=invoice["id"],
+            credit_note=note["id"],
+        )
         note["customer_balance_transaction"] = row["id"] if row else None
     if refund:
         note["refunds"].append(_refund(call, invoice, refund))
@@ -176,13 +251,20 @@ def _linked_refund(call: Call, given: Params) -> Object:
     refund = call.refer("refund", given.get("refund") or "", given.name_of("refund"))
     given.get("type")
     amount = given.get("amount_refunded", refund["amount"])
-    return {"amount_refunded": amount, "payment_record_refund": None, "refund": refund["id"], "type": "refund"}
+    return {
+        "amount_refunded": amount,
+        "payment_record_refund": None,
+        "refund": refund["id"],
+        "type": "refund",
+    }
 
 
 @route("GET", "/v1/credit_notes", params.CreditNoteListParams)
 def list_credit_notes(call: Call) -> Object:
     wanted = call.params
-    rows = matching(call.tx.newest("credit_note"), customer=wanted.get("customer"), invoice=wanted.get("invoice"))
+    rows = matching(
+        call.tx.newest("credit_note"), customer=wanted.get("customer"), invoice=wanted.get("invoice")
+    )
     return page(call, in_range(call, rows, "created"), "/v1/credit_notes", "credit_note")
 
 

@@ -12,7 +12,12 @@ from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.errors import invalid, missing, unknown_reference
 from provider_federation.testing.stripe_sim.listing import in_range, matching, page
 from provider_federation.testing.stripe_sim.objects.balance import change_balance
-from provider_federation.testing.stripe_sim.objects.common import checked_amount, merged_metadata, set_given, updated
+from provider_federation.testing.stripe_sim.objects.common import (
+    checked_amount,
+    merged_metadata,
+    set_given,
+    updated,
+)
 from provider_federation.testing.stripe_sim.objects.payment_methods import attach
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import deleted, fill, new_id
@@ -25,12 +30,24 @@ _PREFIX_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 @route("POST", "/v1/customers", params.CustomerCreateParams)
 def create_customer(call: Call) -> Object:
     wanted = call.params
-    customer = call.tx.add("customer", fill(
-        stripe.Customer, id=new_id("cus", 14), object="customer", balance=0, created=call.now, delinquent=False,
-        invoice_prefix="".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(8)), next_invoice_sequence=1, livemode=False,
-        metadata=merged_metadata(None, wanted.get("metadata")), preferred_locales=[], tax_exempt="none",
-        invoice_settings=fill(stripe.Customer.InvoiceSettings),
-    ))
+    customer = call.tx.add(
+        "customer",
+        fill(
+            stripe.Customer,
+            id=new_id("cus", 14),
+            object="customer",
+            balance=0,
+            created=call.now,
+            delinquent=False,
+            invoice_prefix="".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(8)),
+            next_invoice_sequence=1,
+            livemode=False,
+            metadata=merged_metadata(None, wanted.get("metadata")),
+            preferred_locales=[],
+            tax_exempt="none",
+            invoice_settings=fill(stripe.Customer.InvoiceSettings),
+        ),
+    )
     _set_fields(call, customer)
     if "payment_method" in wanted:
         attach(call, wanted["payment_method"], customer["id"], "payment_method")
@@ -51,7 +68,9 @@ def _set_fields(call: Call, customer: Object) -> None:
         customer["invoice_prefix"] = _checked_prefix(wanted["invoice_prefix"])
     if "balance" in wanted:
         target = checked_amount(wanted["balance"], "balance")
-        change_balance(call, customer, target - customer["balance"], "adjustment", customer["currency"] or "usd")
+        change_balance(
+            call, customer, target - customer["balance"], "adjustment", customer["currency"] or "usd"
+        )
 
 
 def _checked_prefix(prefix: str) -> str:
@@ -90,7 +109,10 @@ def owned_method(call: Call, identity: str, customer: str, param: str) -> str:
     if method is None:
         raise unknown_reference("PaymentMethod", identity, param)
     if method["customer"] != customer:
-        message = f"The customer does not have a payment method with the ID {identity}. The payment method must be attached to the customer."
+        message = (
+            f"The customer does not have a payment method with the ID {identity}. The payment method must "
+            "be attached to the customer."
+        )
         raise invalid(message, param, "resource_missing")
     return identity
 

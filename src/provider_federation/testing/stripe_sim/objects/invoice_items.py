@@ -1,4 +1,6 @@
-"""Invoice items: pending until an invoice takes them, or put on a draft at once. https://docs.stripe.com/api/invoiceitems"""
+"""Invoice items: pending until an invoice takes them, or put on a draft at once.
+https://docs.stripe.com/api/invoiceitems
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from provider_federation.testing.stripe_sim.objects.common import (
     updated,
 )
 from provider_federation.testing.stripe_sim.objects.customers import live_customer, settle_currency
-from provider_federation.testing.stripe_sim.objects.invoice_lines import attach_item, editable, new_item, remove_line
+from provider_federation.testing.stripe_sim.objects.invoice_lines import (
+    attach_item,
+    editable,
+    new_item,
+    remove_line,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import deleted
@@ -32,7 +39,10 @@ def create_item(call: Call) -> Object:
     item = new_item(call, customer["id"], _currency(call, customer, invoice), wanted)
     if "subscription" in wanted:
         item["_subscription"] = call.refer("subscription", wanted["subscription"], "subscription")["id"]
-        item["parent"] = {"type": "subscription_details", "subscription_details": {"subscription": item["_subscription"]}}
+        item["parent"] = {
+            "type": "subscription_details",
+            "subscription_details": {"subscription": item["_subscription"]},
+        }
     settle_currency(call, customer, item["currency"])
     if invoice:
         attach_item(call, invoice, item)
@@ -54,19 +64,28 @@ def _currency(call: Call, customer: Object, invoice: Object | None) -> str:
     wanted = call.params
     price = call.tx.find("price", wanted.plain("pricing", {}).get("price", "")) or {}
     data = wanted.plain("price_data", {})
-    implied = (invoice or {}).get("currency") or price.get("currency") or data.get("currency") or customer["currency"]
+    implied = (
+        (invoice or {}).get("currency")
+        or price.get("currency")
+        or data.get("currency")
+        or customer["currency"]
+    )
     given = checked_currency(wanted["currency"]) if "currency" in wanted else implied
     if given is None:
         raise invalid("Missing required param: currency.", "currency", "parameter_missing")
     if invoice and given != invoice["currency"]:
-        raise invalid(f"The currency of the invoice item must match the invoice's ({invoice['currency']}).", "currency")
+        raise invalid(
+            f"The currency of the invoice item must match the invoice's ({invoice['currency']}).", "currency"
+        )
     return str(given)
 
 
 @route("GET", "/v1/invoiceitems", params.InvoiceItemListParams)
 def list_items(call: Call) -> Object:
     wanted = call.params
-    rows = matching(call.tx.newest("invoiceitem"), customer=wanted.get("customer"), invoice=wanted.get("invoice"))
+    rows = matching(
+        call.tx.newest("invoiceitem"), customer=wanted.get("customer"), invoice=wanted.get("invoice")
+    )
     if "pending" in wanted:
         pending = wanted["pending"]
         rows = [row for row in rows if (row["invoice"] is None) == pending]
@@ -84,9 +103,16 @@ def update_item(call: Call) -> Object:
     invoice = editable(call.tx.edit("invoice", item["invoice"])) if item["invoice"] else None
     updated(call, item, "invoiceitem.updated", lambda: _change(call, item))
     if invoice:
-        line = next(line for line in invoice["_lines"] if (call.tx.find("line_item", line) or {}).get("_item") == item["id"])
+        line = next(
+            line
+            for line in invoice["_lines"]
+            if (call.tx.find("line_item", line) or {}).get("_item") == item["id"]
+        )
         stored = call.tx.edit("line_item", line)
-        stored |= {name: item[name] for name in ("amount", "description", "metadata", "quantity", "quantity_decimal", "period")}
+        stored |= {
+            name: item[name]
+            for name in ("amount", "description", "metadata", "quantity", "quantity_decimal", "period")
+        }
         stored["subtotal"] = item["amount"]
         recompute(call, invoice)
     return item
@@ -97,7 +123,10 @@ def _change(call: Call, item: Object) -> None:
     item["metadata"] = merged_metadata(item["metadata"], wanted.get("metadata"))
     set_given(call, item, ("description", "discountable", "period"))
     if "amount" in wanted:
-        item |= {"amount": wanted["amount"], "pricing": {**item["pricing"], "unit_amount_decimal": str(wanted["amount"])}}
+        item |= {
+            "amount": wanted["amount"],
+            "pricing": {**item["pricing"], "unit_amount_decimal": str(wanted["amount"])},
+        }
     if "quantity" in wanted:
         quantity = wanted["quantity"]
         item |= {"quantity": quantity, "quantity_decimal": str(quantity)}

@@ -13,7 +13,12 @@ from provider_federation.testing.stripe_sim.objects.common import DAY
 from provider_federation.testing.stripe_sim.objects.invoice_totals import due_and_ending_balance, recompute
 from provider_federation.testing.stripe_sim.objects.invoices import copy_customer
 from provider_federation.testing.stripe_sim.objects.payment_methods import resolve
-from provider_federation.testing.stripe_sim.objects.payments import charge, close_payment, new_invoice_payment, open_payment
+from provider_federation.testing.stripe_sim.objects.payments import (
+    charge,
+    close_payment,
+    new_invoice_payment,
+    open_payment,
+)
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -25,7 +30,11 @@ RETRY_AFTER = (3 * DAY, 5 * DAY, 7 * DAY)  # Stripe's classic retry rules: four 
 def finalize_invoice(call: Call) -> Object:
     invoice = call.need("invoice", call.path[0])
     if invoice["status"] != "draft":
-        raise invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.", None, "invoice_not_editable")
+        raise invalid(
+            "This invoice is already finalized, you can't re-finalize a non-draft invoice.",
+            None,
+            "invoice_not_editable",
+        )
     if "auto_advance" in call.params:
         invoice["auto_advance"] = call.params["auto_advance"]
     finalize(call, invoice)
@@ -46,12 +55,20 @@ def finalize(call: Call, invoice: Object) -> None:
         invoice["due_date"] = call.now + invoice["_due_days"] * DAY
     due, ending = due_and_ending_balance(invoice)
     invoice |= {
-        "status": "open", "ending_balance": ending, "amount_due": due, "amount_remaining": due, "automatically_finalizes_at": None,
-        "effective_at": invoice["effective_at"] or call.now, "_due": None, "_token": f"sim_{secrets.token_urlsafe(24)}",
+        "status": "open",
+        "ending_balance": ending,
+        "amount_due": due,
+        "amount_remaining": due,
+        "automatically_finalizes_at": None,
+        "effective_at": invoice["effective_at"] or call.now,
+        "_due": None,
+        "_token": f"sim_{secrets.token_urlsafe(24)}",
     }
     invoice["status_transitions"]["finalized_at"] = call.now
     kind = "invoice_too_small" if 0 < ending > invoice["starting_balance"] else "applied_to_invoice"
-    change_balance(call, customer, ending - invoice["starting_balance"], kind, invoice["currency"], invoice=invoice["id"])
+    change_balance(
+        call, customer, ending - invoice["starting_balance"], kind, invoice["currency"], invoice=invoice["id"]
+    )
     if due:
         open_payment(call, invoice)
     call.emit("invoice.finalized", invoice)
@@ -74,7 +91,8 @@ def payment_method_of(call: Call, invoice: Object) -> Object | None:
     subscription = call.tx.find("subscription", invoice.get("_subscription") or "") or {}
     customer = call.tx.find("customer", invoice["customer"]) or {}
     for identity in (
-        invoice["default_payment_method"], subscription.get("default_payment_method"),
+        invoice["default_payment_method"],
+        subscription.get("default_payment_method"),
         customer.get("invoice_settings", {}).get("default_payment_method"),
     ):
         if identity:
@@ -83,12 +101,18 @@ def payment_method_of(call: Call, invoice: Object) -> Object | None:
 
 
 def collect(call: Call, invoice: Object, method: Object | None) -> StripeError | None:
-    """One attempt to charge an open invoice. The refusal is returned; the invoice stays open and knows of the attempt."""
+    """One attempt to charge an open invoice. The refusal is returned; the invoice stays open and knows of the
+    attempt.
+    """
     invoice |= {"attempted": True, "attempt_count": invoice["attempt_count"] + 1}
     if method is None:
         refusal: StripeError | None = invalid(
-            "This customer has no attached payment source or default payment method. Please consider adding a default payment method.",
-            None, "resource_missing",
+            (
+                "This customer has no attached payment source or default payment method. Please consider "
+                "adding a default payment method."
+            ),
+            None,
+            "resource_missing",
         )
     else:
         refusal = charge(call, invoice, method)
@@ -111,7 +135,13 @@ def _plan_retry(call: Call, invoice: Object) -> None:
 
 def mark_paid(call: Call, invoice: Object) -> None:
     """Paid, by whatever way; tells the subscription that it belongs to."""
-    invoice |= {"status": "paid", "amount_remaining": 0, "next_payment_attempt": None, "_due": None, "attempted": True}
+    invoice |= {
+        "status": "paid",
+        "amount_remaining": 0,
+        "next_payment_attempt": None,
+        "_due": None,
+        "attempted": True,
+    }
     invoice["status_transitions"]["paid_at"] = call.now
     invoice["auto_advance"] = False
     call.emit("invoice.paid", invoice)
@@ -154,7 +184,11 @@ def pay_invoice(call: Call) -> Object:
             raise invalid("You cannot specify `payment_method` with `paid_out_of_band`.", "payment_method")
         pay_out_of_band(call, invoice)
         return invoice
-    method = resolve(call, wanted["payment_method"], "payment_method") if "payment_method" in wanted else payment_method_of(call, invoice)
+    method = (
+        resolve(call, wanted["payment_method"], "payment_method")
+        if "payment_method" in wanted
+        else payment_method_of(call, invoice)
+    )
     if method and method["customer"] not in {None, invoice["customer"]}:
         raise invalid("The payment method belongs to another customer.", "payment_method", "resource_missing")
     refusal = collect(call, invoice, method)
@@ -175,7 +209,9 @@ def pay_out_of_band(call: Call, invoice: Object) -> None:
     """Marked paid on somebody's word: no charge, no cash in the account. `amount_paid_off_stripe` says so."""
     close_payment(call, invoice, "canceled")
     amount = invoice["amount_remaining"]
-    new_invoice_payment(call, invoice, {"type": "payment_record", "payment_record": new_id("pr")}, amount, "paid")
+    new_invoice_payment(
+        call, invoice, {"type": "payment_record", "payment_record": new_id("pr")}, amount, "paid"
+    )
     invoice |= {"amount_paid": invoice["amount_due"], "amount_paid_off_stripe": amount}
     mark_paid(call, invoice)
 

@@ -41,19 +41,45 @@ def new_item(call: Call, customer: str, currency: str, wanted: Params) -> Object
     quantity = wanted.get("quantity")
     exact = wanted.get("quantity_decimal")
     if quantity is not None and quantity < 0:
-        raise invalid("Invalid integer: must be greater than or equal to 0.", wanted.name_of("quantity"), "parameter_invalid_integer")
+        raise invalid(
+            "Invalid integer: must be greater than or equal to 0.",
+            wanted.name_of("quantity"),
+            "parameter_invalid_integer",
+        )
     if quantity is not None and exact is not None:
-        raise invalid("You can only specify one of `quantity` and `quantity_decimal`.", wanted.name_of("quantity_decimal"))
+        raise invalid(
+            "You can only specify one of `quantity` and `quantity_decimal`.",
+            wanted.name_of("quantity_decimal"),
+        )
     count = exact if exact is not None else Decimal(1 if quantity is None else quantity)
     amount, pricing = _amount_and_pricing(call, wanted, currency, count)
     checked_amount(amount, wanted.name_of("amount"))
-    return call.tx.add("invoiceitem", fill(
-        stripe.InvoiceItem, id=new_id("ii"), object="invoiceitem", amount=amount, currency=currency, customer=customer,
-        date=call.now, description=wanted.get("description"), discountable=wanted.get("discountable", amount >= 0),
-        discounts=[], livemode=False, metadata=merged_metadata(None, wanted.get("metadata")), net_amount=amount,
-        period=_period(call, wanted), pricing=pricing, proration=False, quantity=int(count), quantity_decimal=plain_decimal(count),
-        tax_rates=[], frozen_fields=[], _taxes=_taxes(wanted, amount),
-    ))
+    return call.tx.add(
+        "invoiceitem",
+        fill(
+            stripe.InvoiceItem,
+            id=new_id("ii"),
+            object="invoiceitem",
+            amount=amount,
+            currency=currency,
+            customer=customer,
+            date=call.now,
+            description=wanted.get("description"),
+            discountable=wanted.get("discountable", amount >= 0),
+            discounts=[],
+            livemode=False,
+            metadata=merged_metadata(None, wanted.get("metadata")),
+            net_amount=amount,
+            period=_period(call, wanted),
+            pricing=pricing,
+            proration=False,
+            quantity=int(count),
+            quantity_decimal=plain_decimal(count),
+            tax_rates=[],
+            frozen_fields=[],
+            _taxes=_taxes(wanted, amount),
+        ),
+    )
 
 
 def _amount_and_pricing(call: Call, wanted: Params, currency: str, count: Decimal) -> tuple[int, Object]:
@@ -76,8 +102,12 @@ def _price_of(call: Call, wanted: Params, currency: str) -> Object:
     if "pricing" in wanted:
         pricing = wanted["pricing"]
         if "price" not in pricing:
-            raise invalid("Missing required param: pricing[price].", pricing.name_of("price"), "parameter_missing")
-        return usable_price(call, pricing["price"], pricing.name_of("price"), currency=currency, recurring=False)
+            raise invalid(
+                "Missing required param: pricing[price].", pricing.name_of("price"), "parameter_missing"
+            )
+        return usable_price(
+            call, pricing["price"], pricing.name_of("price"), currency=currency, recurring=False
+        )
     data = wanted["price_data"]
     if checked_currency(data["currency"], data.name_of("currency")) != currency:
         message = f"The currency of the line ({data['currency']}) must match the invoice's ({currency})."
@@ -96,7 +126,11 @@ def _product_of(call: Call, data: Params) -> str:
             raise invalid("The product is inactive.", data.name_of("product"))
         return str(product["id"])
     if "product_data" not in data:
-        raise invalid("You must specify either `product` or `product_data`.", data.name_of("product"), "parameter_missing")
+        raise invalid(
+            "You must specify either `product` or `product_data`.",
+            data.name_of("product"),
+            "parameter_missing",
+        )
     given = data["product_data"]
     return str(new_product(call, given["name"], None, merged_metadata(None, given.get("metadata")))["id"])
 
@@ -121,11 +155,16 @@ def _taxes(wanted: Params, amount: int) -> list[Object]:
         if (tax["amount"] < 0) != (amount < 0) and tax["amount"]:
             raise invalid("A tax amount has the sign of its line.", wanted.name_of("tax_amounts"))
         behaviour = "inclusive" if tax["tax_rate_data"]["inclusive"] else "exclusive"
-        rows.append({
-            "amount": tax["amount"], "tax_behavior": behaviour, "tax_rate_details": {"tax_rate": new_id("txr")},
-            "taxability_reason": tax.get("taxability_reason", "standard_rated"), "taxable_amount": tax["taxable_amount"],
-            "type": "tax_rate_details",
-        })
+        rows.append(
+            {
+                "amount": tax["amount"],
+                "tax_behavior": behaviour,
+                "tax_rate_details": {"tax_rate": new_id("txr")},
+                "taxability_reason": tax.get("taxability_reason", "standard_rated"),
+                "taxable_amount": tax["taxable_amount"],
+                "type": "tax_rate_details",
+            }
+        )
     return rows
 
 
@@ -134,19 +173,41 @@ def attach_item(call: Call, invoice: Object, item: Object, *, first: bool = Fals
     item = call.tx.edit("invoiceitem", item["id"])
     item["invoice"] = invoice["id"]
     details = {
-        "invoice_item": item["id"], "proration": item["proration"], "proration_details": {"credited_items": None},
+        "invoice_item": item["id"],
+        "proration": item["proration"],
+        "proration_details": {"credited_items": None},
         "subscription": item.get("_subscription"),
     }
-    parent = {"type": "invoice_item_details", "invoice_item_details": details, "subscription_item_details": None}
+    parent = {
+        "type": "invoice_item_details",
+        "invoice_item_details": details,
+        "subscription_item_details": None,
+    }
     if item.get("_subscription_item"):
         inner = {**details, "subscription_item": item["_subscription_item"]}
-        parent = {"type": "subscription_item_details", "invoice_item_details": None, "subscription_item_details": inner}
-    line = add_line(call, invoice, {
-        "amount": item["amount"], "description": item["description"], "discountable": item["discountable"],
-        "metadata": dict(item["metadata"]), "parent": parent, "period": dict(item["period"]), "pricing": item["pricing"],
-        "quantity": item["quantity"], "quantity_decimal": item["quantity_decimal"], "taxes": item["_taxes"],
-        "subscription": item.get("_subscription"), "_item": item["id"],
-    })
+        parent = {
+            "type": "subscription_item_details",
+            "invoice_item_details": None,
+            "subscription_item_details": inner,
+        }
+    line = add_line(
+        call,
+        invoice,
+        {
+            "amount": item["amount"],
+            "description": item["description"],
+            "discountable": item["discountable"],
+            "metadata": dict(item["metadata"]),
+            "parent": parent,
+            "period": dict(item["period"]),
+            "pricing": item["pricing"],
+            "quantity": item["quantity"],
+            "quantity_decimal": item["quantity_decimal"],
+            "taxes": item["_taxes"],
+            "subscription": item.get("_subscription"),
+            "_item": item["id"],
+        },
+    )
     if first:
         invoice["_lines"].insert(0, invoice["_lines"].pop())
     return line
@@ -154,20 +215,42 @@ def attach_item(call: Call, invoice: Object, item: Object, *, first: bool = Fals
 
 def add_line(call: Call, invoice: Object, given: dict[str, Any]) -> Object:
     """A stored line at the end of the invoice."""
-    line = call.tx.add("line_item", fill(stripe.InvoiceLineItem, **{
-        "id": new_id("il"), "object": "line_item", "currency": invoice["currency"], "discount_amounts": [], "discounts": [],
-        "invoice": invoice["id"], "livemode": False, "metadata": {}, "pretax_credit_amounts": [], "subtotal": given["amount"],
-        "taxes": [], "_item": None, "_credited": 0, **given,
-    }))
+    line = call.tx.add(
+        "line_item",
+        fill(
+            stripe.InvoiceLineItem,
+            **{
+                "id": new_id("il"),
+                "object": "line_item",
+                "currency": invoice["currency"],
+                "discount_amounts": [],
+                "discounts": [],
+                "invoice": invoice["id"],
+                "livemode": False,
+                "metadata": {},
+                "pretax_credit_amounts": [],
+                "subtotal": given["amount"],
+                "taxes": [],
+                "_item": None,
+                "_credited": 0,
+                **given,
+            },
+        ),
+    )
     invoice["_lines"].append(line["id"])
     return line
 
 
 def take_pending_items(call: Call, invoice: Object, subscription: str | None) -> int:
-    """Put the customer's pending items on the invoice, newest first as Stripe sorts them; how many there were."""
+    """Put the customer's pending items on the invoice, newest first as Stripe sorts them; how many there
+    were.
+    """
     pending = [
-        item for item in call.tx.newest("invoiceitem")
-        if item["customer"] == invoice["customer"] and item["invoice"] is None and item["currency"] == invoice["currency"]
+        item
+        for item in call.tx.newest("invoiceitem")
+        if item["customer"] == invoice["customer"]
+        and item["invoice"] is None
+        and item["currency"] == invoice["currency"]
         and item.get("_subscription") in {None, subscription}
     ]
     for item in pending:
@@ -215,13 +298,20 @@ def _pending_item(call: Call, invoice: Object, wanted: Params) -> Object:
 
 @route("POST", "/v1/invoices/{}/update_lines", params.InvoiceUpdateLinesParams)
 def update_lines(call: Call) -> Object:
-    return _change_lines(call, lambda invoice, wanted: _update_line(call, _line(call, invoice, wanted["id"], wanted), wanted))
+    return _change_lines(
+        call, lambda invoice, wanted: _update_line(call, _line(call, invoice, wanted["id"], wanted), wanted)
+    )
 
 
 @route("POST", "/v1/invoices/{}/remove_lines", params.InvoiceRemoveLinesParams)
 def remove_lines(call: Call) -> Object:
     def remove(invoice: Object, wanted: Params) -> None:
-        remove_line(call, invoice, _line(call, invoice, wanted["id"], wanted), keep_item=wanted["behavior"] == "unassign")
+        remove_line(
+            call,
+            invoice,
+            _line(call, invoice, wanted["id"], wanted),
+            keep_item=wanted["behavior"] == "unassign",
+        )
 
     return _change_lines(call, remove)
 
@@ -257,16 +347,34 @@ def _update_line(call: Call, line: Object, wanted: Params) -> None:
         line["taxes"] = _taxes(wanted, line["amount"])
     if line["_item"]:
         item = call.tx.edit("invoiceitem", line["_item"])
-        item |= {name: line[name] for name in ("amount", "description", "metadata", "period", "pricing", "quantity", "quantity_decimal")}
+        item |= {
+            name: line[name]
+            for name in (
+                "amount",
+                "description",
+                "metadata",
+                "period",
+                "pricing",
+                "quantity",
+                "quantity_decimal",
+            )
+        }
 
 
 def _reprice(call: Call, line: Object, wanted: Params) -> None:
-    count = wanted.get("quantity_decimal", Decimal(wanted.get("quantity", line["quantity"] if "amount" not in wanted else 1)))
+    count = wanted.get(
+        "quantity_decimal", Decimal(wanted.get("quantity", line["quantity"] if "amount" not in wanted else 1))
+    )
     if wanted.keys() & {"amount", "price_data", "pricing"}:
         amount, line["pricing"] = _amount_and_pricing(call, wanted, line["currency"], count)
     else:
         amount = times(line["pricing"]["unit_amount_decimal"], count)
-    line |= {"amount": amount, "subtotal": amount, "quantity": int(count), "quantity_decimal": plain_decimal(count)}
+    line |= {
+        "amount": amount,
+        "subtotal": amount,
+        "quantity": int(count),
+        "quantity_decimal": plain_decimal(count),
+    }
 
 
 @route("GET", "/v1/invoices/{}/lines", params.InvoiceLineItemListParams)

@@ -1,4 +1,6 @@
-"""`create_preview`: the change is made in a transaction that never commits, and its invoice is shown. https://docs.stripe.com/api/invoices/create_preview"""
+"""`create_preview`: the change is made in a transaction that never commits, and its invoice is shown.
+https://docs.stripe.com/api/invoices/create_preview
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,18 @@ from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.errors import invalid
 from provider_federation.testing.stripe_sim.objects.common import checked_currency
 from provider_federation.testing.stripe_sim.objects.customers import live_customer
-from provider_federation.testing.stripe_sim.objects.invoice_lines import attach_item, new_item, take_pending_items
+from provider_federation.testing.stripe_sim.objects.invoice_lines import (
+    attach_item,
+    new_item,
+    take_pending_items,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.objects.invoices import new_invoice
-from provider_federation.testing.stripe_sim.objects.subscription_changes import apply_changes, credit_unused_time, invoice_prorations
+from provider_federation.testing.stripe_sim.objects.subscription_changes import (
+    apply_changes,
+    credit_unused_time,
+    invoice_prorations,
+)
 from provider_federation.testing.stripe_sim.objects.subscription_life import renew
 from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
@@ -53,7 +63,11 @@ def _for_subscription(call: Call) -> Object:
     if made is not None:
         return made
     if subscription["status"] == "canceled" or subscription["cancel_at_period_end"]:
-        raise invalid(f"No upcoming invoices for customer: {subscription['customer']}", "subscription", "invoice_upcoming_none")
+        raise invalid(
+            f"No upcoming invoices for customer: {subscription['customer']}",
+            "subscription",
+            "invoice_upcoming_none",
+        )
     return renew(call, subscription)
 
 
@@ -62,13 +76,24 @@ def _for_items(call: Call) -> Object:
     if "customer" not in wanted:
         raise invalid("You must give a customer or a subscription.", "customer", "parameter_missing")
     if "subscription_details" in wanted:
-        raise invalid("The simulator previews existing subscriptions only.", "subscription_details", "not_simulated")
+        raise invalid(
+            "The simulator previews existing subscriptions only.", "subscription_details", "not_simulated"
+        )
     customer = live_customer(call, wanted["customer"])
     currency = checked_currency(wanted["currency"]) if "currency" in wanted else customer["currency"] or "usd"
-    invoice = new_invoice(call, customer, currency, collection_method="charge_automatically", auto_advance=False, billing_reason="upcoming")
+    invoice = new_invoice(
+        call,
+        customer,
+        currency,
+        collection_method="charge_automatically",
+        auto_advance=False,
+        billing_reason="upcoming",
+    )
     pending = take_pending_items(call, invoice, None)
     if not pending and not wanted.get("invoice_items"):
-        raise invalid(f"No upcoming invoices for customer: {customer['id']}", "customer", "invoice_upcoming_none")
+        raise invalid(
+            f"No upcoming invoices for customer: {customer['id']}", "customer", "invoice_upcoming_none"
+        )
     return invoice
 
 

@@ -14,7 +14,9 @@ def lines_of(call: Call, invoice: Object) -> list[Object]:
 
 
 def recompute(call: Call, invoice: Object) -> None:
-    """Totals of a draft from its lines. The customer's balance is shown as it would apply now; it settles when finalised."""
+    """Totals of a draft from its lines. The customer's balance is shown as it would apply now; it settles
+    when finalised.
+    """
     lines = lines_of(call, invoice)
     taxes = [tax for line in lines for tax in line["taxes"] or []]
     exclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
@@ -22,8 +24,11 @@ def recompute(call: Call, invoice: Object) -> None:
     subtotal = sum(line["amount"] for line in lines)
     customer = call.tx.find("customer", invoice["customer"]) or {}
     invoice |= {
-        "subtotal": subtotal, "subtotal_excluding_tax": subtotal - inclusive, "total": subtotal + exclusive,
-        "total_excluding_tax": subtotal - inclusive, "total_taxes": [dict(tax) for tax in taxes],
+        "subtotal": subtotal,
+        "subtotal_excluding_tax": subtotal - inclusive,
+        "total": subtotal + exclusive,
+        "total_excluding_tax": subtotal - inclusive,
+        "total_taxes": [dict(tax) for tax in taxes],
         "starting_balance": customer.get("balance", 0),
     }
     due, _ = due_and_ending_balance(invoice)
@@ -33,7 +38,8 @@ def recompute(call: Call, invoice: Object) -> None:
 def due_and_ending_balance(invoice: Object) -> tuple[int, int]:
     """(amount to collect, customer's balance afterwards), in minor units.
 
-    Credit is used up first; what is below the smallest charge, or below zero, moves to the balance and nothing is due.
+    Credit is used up first; what is below the smallest charge, or below zero, moves to the balance and
+    nothing is due.
     """
     owed = invoice["total"] + invoice["starting_balance"]
     if owed < minimum_charge(invoice["currency"]):

@@ -20,7 +20,11 @@ from provider_federation.testing.stripe_sim.objects.common import (
     set_given,
     updated,
 )
-from provider_federation.testing.stripe_sim.objects.customers import live_customer, owned_method, settle_currency
+from provider_federation.testing.stripe_sim.objects.customers import (
+    live_customer,
+    owned_method,
+    settle_currency,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_lines import take_pending_items
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.routes import route
@@ -29,7 +33,15 @@ from provider_federation.testing.stripe_sim.store import Object
 
 HOUR = 3_600
 _SELLER = "Stripe simulator"
-_AFTER_FINALISE = {"metadata", "auto_advance", "days_until_due", "due_date", "default_payment_method", "payment_settings", "expand"}
+_AFTER_FINALISE = {
+    "metadata",
+    "auto_advance",
+    "days_until_due",
+    "due_date",
+    "default_payment_method",
+    "payment_settings",
+    "expand",
+}
 
 
 @route("POST", "/v1/invoices", params.InvoiceCreateParams)
@@ -40,7 +52,9 @@ def create_invoice(call: Call) -> Object:
     customer = live_customer(call, wanted["customer"])
     currency = checked_currency(wanted["currency"]) if "currency" in wanted else customer["currency"] or "usd"
     method = wanted.get("collection_method", "charge_automatically")
-    invoice = new_invoice(call, customer, currency, collection_method=method, auto_advance=wanted.get("auto_advance", False))
+    invoice = new_invoice(
+        call, customer, currency, collection_method=method, auto_advance=wanted.get("auto_advance", False)
+    )
     _set_due_date(call, invoice, required=True)
     _set_simple_fields(call, invoice)
     invoice["metadata"] = merged_metadata(None, wanted.get("metadata"))
@@ -53,23 +67,73 @@ def create_invoice(call: Call) -> Object:
 
 
 def new_invoice(
-    call: Call, customer: Object, currency: str, *, collection_method: str, auto_advance: bool, billing_reason: str = "manual"
+    call: Call,
+    customer: Object,
+    currency: str,
+    *,
+    collection_method: str,
+    auto_advance: bool,
+    billing_reason: str = "manual",
 ) -> Object:
-    """A stored draft without lines. `_due` is when it finalises by itself (an hour after, when it advances)."""
+    """A stored draft without lines. `_due` is when it finalises by itself (in an hour, when it advances)."""
     at = call.now + HOUR if auto_advance else None
-    invoice = call.tx.add("invoice", fill(
-        stripe.Invoice, id=new_id("in"), object="invoice", account_country="US", account_name=_SELLER, amount_due=0,
-        amount_overpaid=0, amount_paid=0, amount_remaining=0, amount_shipping=0, attempt_count=0, attempted=False,
-        auto_advance=auto_advance, automatic_tax=dict(AUTOMATIC_TAX_OFF), automatically_finalizes_at=at,
-        billing_reason=billing_reason, collection_method=collection_method, created=call.now, currency=currency,
-        customer=customer["id"], customer_tax_exempt=customer["tax_exempt"], customer_tax_ids=[], default_tax_rates=[],
-        discounts=[], issuer={"account": None, "type": "self"}, lines=None, livemode=False, metadata={}, period_end=call.now,
-        payment_settings={"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
-        period_start=call.now, post_payment_credit_notes_amount=0, pre_payment_credit_notes_amount=0, starting_balance=0,
-        status="draft", status_transitions=fill(stripe.Invoice.StatusTransitions), subtotal=0, subtotal_excluding_tax=0,
-        total=0, total_discount_amounts=[], total_excluding_tax=0, total_pretax_credit_amounts=[], total_taxes=[],
-        rendering=fill(stripe.Invoice.Rendering, pdf={"page_size": "auto"}), _lines=[], _due=at, _due_days=None, _methods=None,
-    ))
+    invoice = call.tx.add(
+        "invoice",
+        fill(
+            stripe.Invoice,
+            id=new_id("in"),
+            object="invoice",
+            account_country="US",
+            account_name=_SELLER,
+            amount_due=0,
+            amount_overpaid=0,
+            amount_paid=0,
+            amount_remaining=0,
+            amount_shipping=0,
+            attempt_count=0,
+            attempted=False,
+            auto_advance=auto_advance,
+            automatic_tax=dict(AUTOMATIC_TAX_OFF),
+            automatically_finalizes_at=at,
+            billing_reason=billing_reason,
+            collection_method=collection_method,
+            created=call.now,
+            currency=currency,
+            customer=customer["id"],
+            customer_tax_exempt=customer["tax_exempt"],
+            customer_tax_ids=[],
+            default_tax_rates=[],
+            discounts=[],
+            issuer={"account": None, "type": "self"},
+            lines=None,
+            livemode=False,
+            metadata={},
+            period_end=call.now,
+            payment_settings={
+                "default_mandate": None,
+                "payment_method_options": None,
+                "payment_method_types": None,
+            },
+            period_start=call.now,
+            post_payment_credit_notes_amount=0,
+            pre_payment_credit_notes_amount=0,
+            starting_balance=0,
+            status="draft",
+            status_transitions=fill(stripe.Invoice.StatusTransitions),
+            subtotal=0,
+            subtotal_excluding_tax=0,
+            total=0,
+            total_discount_amounts=[],
+            total_excluding_tax=0,
+            total_pretax_credit_amounts=[],
+            total_taxes=[],
+            rendering=fill(stripe.Invoice.Rendering, pdf={"page_size": "auto"}),
+            _lines=[],
+            _due=at,
+            _due_days=None,
+            _methods=None,
+        ),
+    )
     copy_customer(invoice, customer)
     settle_currency(call, customer, currency)
     return invoice
@@ -86,32 +150,45 @@ def _set_due_date(call: Call, invoice: Object, *, required: bool) -> None:
     days, date = wanted.get("days_until_due"), wanted.get("due_date")
     for name, value in (("days_until_due", days), ("due_date", date)):
         if value is not None and not sends:
-            raise invalid(f"You can only set `{name}` if the invoice's `collection_method` is `send_invoice`.", name)
+            raise invalid(
+                f"You can only set `{name}` if the invoice's `collection_method` is `send_invoice`.", name
+            )
     if days is not None and date is not None:
         raise invalid("You can only specify one of `days_until_due` and `due_date`.", "due_date")
     if days is not None:
         if not 0 <= days <= 3650:
-            raise invalid("Invalid integer: must be between 0 and 3650.", "days_until_due", "parameter_invalid_integer")
+            raise invalid(
+                "Invalid integer: must be between 0 and 3650.", "days_until_due", "parameter_invalid_integer"
+            )
         invoice |= {"_due_days": days, "due_date": invoice["created"] + days * DAY}
     elif date is not None:
         if date < call.now:
             raise invalid("The due date must be in the future.", "due_date")
         invoice |= {"_due_days": None, "due_date": date}
     elif required and sends:
-        message = "If an invoice's `collection_method` is `send_invoice`, you must specify `days_until_due` or `due_date`."
+        message = (
+            "If an invoice's `collection_method` is `send_invoice`, you must specify `days_until_due` or "
+            "`due_date`."
+        )
         raise invalid(message, "days_until_due", "parameter_missing")
 
 
 def _set_simple_fields(call: Call, invoice: Object) -> None:
     wanted = call.params
-    set_given(call, invoice, ("description", "footer", "statement_descriptor", "number", "effective_at", "custom_fields"))
+    set_given(
+        call,
+        invoice,
+        ("description", "footer", "statement_descriptor", "number", "effective_at", "custom_fields"),
+    )
     if "payment_settings" in wanted:
         invoice["payment_settings"] |= wanted.plain("payment_settings")
     if "rendering" in wanted:
         invoice["rendering"] = fill(stripe.Invoice.Rendering, **wanted.plain("rendering"))
     if "default_payment_method" in wanted:
         method = wanted["default_payment_method"]
-        invoice["default_payment_method"] = owned_method(call, method, invoice["customer"], "default_payment_method")
+        invoice["default_payment_method"] = owned_method(
+            call, method, invoice["customer"], "default_payment_method"
+        )
     if "automatic_tax" in wanted and wanted["automatic_tax"]["enabled"]:
         raise invalid("The simulator has no automatic tax.", "automatic_tax[enabled]", "not_simulated")
     if "automatically_finalizes_at" in wanted:
@@ -132,7 +209,11 @@ def link_subscription(invoice: Object, subscription: Object, proration_date: int
     details: dict[str, Any] = {"metadata": dict(subscription["metadata"]), "subscription": subscription["id"]}
     if proration_date is not None:
         details["subscription_proration_date"] = proration_date
-    invoice["parent"] = {"type": "subscription_details", "quote_details": None, "subscription_details": details}
+    invoice["parent"] = {
+        "type": "subscription_details",
+        "quote_details": None,
+        "subscription_details": details,
+    }
     invoice["_subscription"] = subscription["id"]
 
 
@@ -140,8 +221,11 @@ def link_subscription(invoice: Object, subscription: Object, proration_date: int
 def list_invoices(call: Call) -> Object:
     wanted = call.params
     rows = matching(
-        call.tx.newest("invoice"), customer=wanted.get("customer"), status=wanted.get("status"),
-        collection_method=wanted.get("collection_method"), _subscription=wanted.get("subscription"),
+        call.tx.newest("invoice"),
+        customer=wanted.get("customer"),
+        status=wanted.get("status"),
+        collection_method=wanted.get("collection_method"),
+        _subscription=wanted.get("subscription"),
     )
     return page(call, in_range(call, in_range(call, rows, "created"), "due_date"), "/v1/invoices", "invoice")
 
@@ -157,7 +241,9 @@ def update_invoice(call: Call) -> Object:
     if invoice["status"] != "draft":
         for name in call.params:
             if name not in _AFTER_FINALISE:
-                raise invalid(f"Finalized invoices can't be updated in this way ({name}).", name, "invoice_not_editable")
+                raise invalid(
+                    f"Finalized invoices can't be updated in this way ({name}).", name, "invoice_not_editable"
+                )
     return updated(call, invoice, "invoice.updated", lambda: _change(call, invoice))
 
 
@@ -183,7 +269,11 @@ def set_advance(call: Call, invoice: Object, *, on: bool) -> None:
 def delete_invoice(call: Call) -> Object:
     invoice = call.need("invoice", call.path[0])
     if invoice["status"] != "draft":
-        raise invalid("You can only delete draft invoices. Void it or mark it uncollectible instead.", None, "invoice_not_editable")
+        raise invalid(
+            "You can only delete draft invoices. Void it or mark it uncollectible instead.",
+            None,
+            "invoice_not_editable",
+        )
     if invoice.get("_subscription"):
         raise invalid("You can't delete invoices created by subscriptions.", None, "invoice_not_editable")
     call.emit("invoice.deleted", invoice)

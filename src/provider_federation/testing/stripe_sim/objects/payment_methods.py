@@ -30,10 +30,16 @@ _CARDS: dict[str, tuple[str, str, str | None, str | None]] = {
     "chargeCustomerFail": ("visa", "0341", None, "generic_decline"),
 }
 _NUMBERS = {
-    "4242424242424242": "visa", "4000056655665556": "visa_debit", "5555555555554444": "mastercard", "378282246310005": "amex",
-    "4000000000000002": "chargeDeclined", "4000000000009995": "chargeDeclinedInsufficientFunds",
-    "4000000000009987": "chargeDeclinedLostCard", "4000000000009979": "chargeDeclinedStolenCard",
-    "4000000000000069": "chargeDeclinedExpiredCard", "4000000000000341": "chargeCustomerFail",
+    "4242424242424242": "visa",
+    "4000056655665556": "visa_debit",
+    "5555555555554444": "mastercard",
+    "378282246310005": "amex",
+    "4000000000000002": "chargeDeclined",
+    "4000000000009995": "chargeDeclinedInsufficientFunds",
+    "4000000000009987": "chargeDeclinedLostCard",
+    "4000000000009979": "chargeDeclinedStolenCard",
+    "4000000000000069": "chargeDeclinedExpiredCard",
+    "4000000000000341": "chargeCustomerFail",
 }
 
 
@@ -47,18 +53,40 @@ def new_card(call: Call, name: str, expiry: tuple[int, int] | None = None) -> Ob
     brand, last4, at_attach, at_charge = _CARDS[name]
     month, year = expiry or (12, 2099)
     card = {
-        "brand": brand, "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-        "country": "US", "display_brand": brand, "exp_month": month, "exp_year": year, "fingerprint": f"sim{last4}",
-        "funding": "credit", "generated_from": None, "last4": last4,
-        "networks": {"available": [brand], "preferred": None}, "regulated_status": "unregulated",
-        "three_d_secure_usage": {"supported": True}, "wallet": None,
+        "brand": brand,
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": "US",
+        "display_brand": brand,
+        "exp_month": month,
+        "exp_year": year,
+        "fingerprint": f"sim{last4}",
+        "funding": "credit",
+        "generated_from": None,
+        "last4": last4,
+        "networks": {"available": [brand], "preferred": None},
+        "regulated_status": "unregulated",
+        "three_d_secure_usage": {"supported": True},
+        "wallet": None,
     }
     details = fill(stripe.PaymentMethod.BillingDetails)
-    return call.tx.add("payment_method", fill(
-        stripe.PaymentMethod, id=new_id("pm"), object="payment_method", type="card", card=card, billing_details=details,
-        created=call.now, customer=None, livemode=False, metadata={}, allow_redisplay="unspecified",
-        _at_attach=at_attach, _at_charge=at_charge,
-    ))
+    return call.tx.add(
+        "payment_method",
+        fill(
+            stripe.PaymentMethod,
+            id=new_id("pm"),
+            object="payment_method",
+            type="card",
+            card=card,
+            billing_details=details,
+            created=call.now,
+            customer=None,
+            livemode=False,
+            metadata={},
+            allow_redisplay="unspecified",
+            _at_attach=at_attach,
+            _at_charge=at_charge,
+        ),
+    )
 
 
 def resolve(call: Call, identity: str, param: str) -> Object:
@@ -71,7 +99,9 @@ def resolve(call: Call, identity: str, param: str) -> Object:
 
 
 def attach(call: Call, identity: str, customer: str, param: str = "payment_method") -> Object:
-    """Attach to a customer. 402 for a card that its bank declines at once, 400 for one that is someone else's."""
+    """Attach to a customer. 402 for a card that its bank declines at once, 400 for one that is someone
+    else's.
+    """
     method = resolve(call, identity, param)
     if method["customer"] not in {None, customer}:
         raise invalid("The payment method you provided has already been attached to a customer.", param)
@@ -101,7 +131,9 @@ def _card_of(card: dict[str, Any]) -> tuple[str, tuple[int, int] | None]:
         return name, None
     for required in ("number", "exp_month", "exp_year"):
         if required not in card:
-            raise invalid(f"Missing required param: card[{required}].", f"card[{required}]", "parameter_missing")
+            raise invalid(
+                f"Missing required param: card[{required}].", f"card[{required}]", "parameter_missing"
+            )
     name = card_of_number(card["number"]) or ""
     if name not in _CARDS:
         raise invalid("Your card number is not one of the test cards.", "card[number]", "incorrect_number")
@@ -111,7 +143,9 @@ def _card_of(card: dict[str, Any]) -> tuple[str, tuple[int, int] | None]:
 @route("GET", "/v1/payment_methods", params.PaymentMethodListParams)
 def list_payment_methods(call: Call) -> Object:
     wanted = call.params
-    rows = matching(call.tx.newest("payment_method"), customer=wanted.get("customer"), type=wanted.get("type"))
+    rows = matching(
+        call.tx.newest("payment_method"), customer=wanted.get("customer"), type=wanted.get("type")
+    )
     return page(call, (row for row in rows if row["customer"]), "/v1/payment_methods", "PaymentMethod")
 
 
@@ -129,7 +163,11 @@ def update_payment_method(call: Call) -> Object:
         set_given(call, method, ("allow_redisplay",))
         method["billing_details"] |= wanted.plain("billing_details", {})
         if "card" in wanted:
-            method["card"] |= {name: value for name, value in wanted.plain("card").items() if name in {"exp_month", "exp_year"}}
+            method["card"] |= {
+                name: value
+                for name, value in wanted.plain("card").items()
+                if name in {"exp_month", "exp_year"}
+            }
 
     return updated(call, method, "payment_method.updated", change)
 
@@ -149,7 +187,10 @@ def attach_payment_method(call: Call) -> Object:
 def detach_payment_method(call: Call) -> Object:
     method = call.need("payment_method", call.path[0], "PaymentMethod")
     if method["customer"] is None:
-        raise invalid("The payment method you provided is not attached to a customer so detachment is impossible.", "payment_method")
+        raise invalid(
+            "The payment method you provided is not attached to a customer so detachment is impossible.",
+            "payment_method",
+        )
     customer = call.tx.edit("customer", method["customer"])
     if customer["invoice_settings"]["default_payment_method"] == method["id"]:
         customer["invoice_settings"]["default_payment_method"] = None
@@ -160,7 +201,9 @@ def detach_payment_method(call: Call) -> Object:
 
 @route("GET", "/v1/customers/{}/payment_methods", params.CustomerPaymentMethodListParams)
 def list_customers_payment_methods(call: Call) -> Object:
-    rows = matching(call.tx.newest("payment_method"), customer=_customer_id(call), type=call.params.get("type"))
+    rows = matching(
+        call.tx.newest("payment_method"), customer=_customer_id(call), type=call.params.get("type")
+    )
     return page(call, rows, f"/v1/customers/{call.path[0]}/payment_methods", "PaymentMethod")
 
 

@@ -1,4 +1,6 @@
-"""Prices: https://docs.stripe.com/api/prices. Per unit and licensed; tiers and meters are refused as not simulated."""
+"""Prices: https://docs.stripe.com/api/prices. Per unit and licensed; tiers and meters are refused as not
+simulated.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def _product_of(call: Call) -> str:
 
 
 def new_price(call: Call, wanted: Params, product: str) -> Object:
-    """A stored price from any of the parameter groups that describe one (`prices.create`, `price_data`, …)."""
+    """A stored price from any parameter group that describes one (`prices.create`, `price_data`, …)."""
     unit_amount, exact = _unit_amounts(wanted)
     lookup_key = wanted.get("lookup_key")
     if lookup_key:
@@ -59,13 +61,28 @@ def new_price(call: Call, wanted: Params, product: str) -> Object:
     if wanted.get("billing_scheme", "per_unit") != "per_unit":
         raise invalid("The simulator only has prices per unit.", "billing_scheme", "not_simulated")
     recurring = _recurring(wanted)
-    return call.tx.add("price", fill(
-        stripe.Price, id=new_id("price"), object="price", active=wanted.get("active", True), billing_scheme="per_unit",
-        created=call.now, currency=checked_currency(wanted["currency"]), livemode=False, lookup_key=lookup_key,
-        metadata=merged_metadata(None, wanted.get("metadata")), nickname=wanted.get("nickname"), product=product,
-        recurring=recurring, tax_behavior=wanted.get("tax_behavior", "unspecified"),
-        type="recurring" if recurring else "one_time", unit_amount=unit_amount, unit_amount_decimal=exact,
-    ))
+    return call.tx.add(
+        "price",
+        fill(
+            stripe.Price,
+            id=new_id("price"),
+            object="price",
+            active=wanted.get("active", True),
+            billing_scheme="per_unit",
+            created=call.now,
+            currency=checked_currency(wanted["currency"]),
+            livemode=False,
+            lookup_key=lookup_key,
+            metadata=merged_metadata(None, wanted.get("metadata")),
+            nickname=wanted.get("nickname"),
+            product=product,
+            recurring=recurring,
+            tax_behavior=wanted.get("tax_behavior", "unspecified"),
+            type="recurring" if recurring else "one_time",
+            unit_amount=unit_amount,
+            unit_amount_decimal=exact,
+        ),
+    )
 
 
 def _unit_amounts(wanted: Params) -> tuple[int | None, str]:
@@ -77,7 +94,9 @@ def _unit_amounts(wanted: Params) -> tuple[int | None, str]:
         checked_amount(amount, wanted.name_of("unit_amount"), lowest=0)
         return amount, str(amount)
     if exact < 0 or -exact.as_tuple().exponent > 12:
-        raise invalid("Invalid decimal: at least 0, at most 12 decimal places.", wanted.name_of("unit_amount_decimal"))
+        raise invalid(
+            "Invalid decimal: at least 0, at most 12 decimal places.", wanted.name_of("unit_amount_decimal")
+        )
     return (int(exact) if exact == exact.to_integral_value() else None), plain_decimal(Decimal(exact))
 
 
@@ -91,7 +110,10 @@ def _recurring(wanted: Params) -> Object | None:
     if given.get("usage_type", "licensed") != "licensed":
         raise invalid("The simulator has no metered prices.", given.name_of("usage_type"), "not_simulated")
     return fill(
-        stripe.Price.Recurring, interval=interval, interval_count=count, usage_type="licensed",
+        stripe.Price.Recurring,
+        interval=interval,
+        interval_count=count,
+        usage_type="licensed",
         trial_period_days=given.get("trial_period_days"),
     )
 
@@ -107,13 +129,21 @@ def _take_lookup_key(call: Call, lookup_key: str, *, transfer: bool) -> None:
 @route("GET", "/v1/prices", params.PriceListParams)
 def list_prices(call: Call) -> Object:
     wanted = call.params
-    rows = in_range(call, matching(
-        call.tx.newest("price"), active=wanted.get("active"), currency=wanted.get("currency"),
-        product=wanted.get("product"), type=wanted.get("type"),
-    ), "created")
+    rows = in_range(
+        call,
+        matching(
+            call.tx.newest("price"),
+            active=wanted.get("active"),
+            currency=wanted.get("currency"),
+            product=wanted.get("product"),
+            type=wanted.get("type"),
+        ),
+        "created",
+    )
     keys, recurring = wanted.get("lookup_keys"), wanted.plain("recurring", {})
     chosen = (
-        row for row in rows
+        row
+        for row in rows
         if (keys is None or row["lookup_key"] in keys)
         and all((row["recurring"] or {}).get(name) == value for name, value in recurring.items())
     )
@@ -139,16 +169,26 @@ def update_price(call: Call) -> Object:
     return updated(call, price, "price.updated", change)
 
 
-def usable_price(call: Call, identity: str, param: str, *, currency: str | None = None, recurring: bool | None = None) -> Object:
-    """A price that can be sold now: it exists, is active, and is of the currency and type that the place needs."""
+def usable_price(
+    call: Call, identity: str, param: str, *, currency: str | None = None, recurring: bool | None = None
+) -> Object:
+    """A price that can be sold now: it exists, is active, and is of the currency and type that the place
+    needs.
+    """
     price = call.refer("price", identity, param)
     if not price["active"]:
         raise invalid("The price specified is inactive. This field only accepts active prices.", param)
     if currency and price["currency"] != currency:
-        message = f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency: `{currency}`."
+        message = (
+            f"The price specified only supports `{price['currency']}`. This doesn't match the expected "
+            f"currency: `{currency}`."
+        )
         raise invalid(message, param)
     if recurring is not None and (price["type"] == "recurring") != recurring:
         wanted, got = ("recurring", "one_time") if recurring else ("one_time", "recurring")
-        message = f"The price specified is set to `type={got}` but this field only accepts prices with `type={wanted}`."
+        message = (
+            f"The price specified is set to `type={got}` but this field only accepts prices with "
+            f"`type={wanted}`."
+        )
         raise invalid(message, param)
     return price

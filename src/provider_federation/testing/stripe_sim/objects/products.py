@@ -24,7 +24,11 @@ def create_product(call: Call) -> Object:
     if call.tx.find("product", identity):
         raise invalid(f"Product already exists with id {identity}", "id", "resource_already_exists")
     product = new_product(call, wanted["name"], identity, merged_metadata(None, wanted.get("metadata")))
-    product |= {"active": wanted.get("active", True), "type": wanted.get("type", "service"), "images": wanted.get("images", [])}
+    product |= {
+        "active": wanted.get("active", True),
+        "type": wanted.get("type", "service"),
+        "images": wanted.get("images", []),
+    }
     product["marketing_features"] = wanted.plain("marketing_features", [])
     set_given(call, product, _TEXTS)
     if "default_price_data" in wanted:
@@ -35,19 +39,39 @@ def create_product(call: Call) -> Object:
 
 def new_product(call: Call, name: str, identity: str | None = None, metadata: Object | None = None) -> Object:
     """A stored product, also for prices that bring their product along (`product_data`)."""
-    return call.tx.add("product", fill(
-        stripe.Product, id=identity or new_id("prod", 14), object="product", active=True, created=call.now,
-        updated=call.now, images=[], livemode=False, marketing_features=[], metadata=metadata or {}, name=name, type="service",
-    ))
+    return call.tx.add(
+        "product",
+        fill(
+            stripe.Product,
+            id=identity or new_id("prod", 14),
+            object="product",
+            active=True,
+            created=call.now,
+            updated=call.now,
+            images=[],
+            livemode=False,
+            marketing_features=[],
+            metadata=metadata or {},
+            name=name,
+            type="service",
+        ),
+    )
 
 
 @route("GET", "/v1/products", params.ProductListParams)
 def list_products(call: Call) -> Object:
     wanted = call.params
-    rows = in_range(call, matching(
-        call.tx.newest("product"), active=wanted.get("active"), type=wanted.get("type"), url=wanted.get("url"),
-        shippable=wanted.get("shippable"),
-    ), "created")
+    rows = in_range(
+        call,
+        matching(
+            call.tx.newest("product"),
+            active=wanted.get("active"),
+            type=wanted.get("type"),
+            url=wanted.get("url"),
+            shippable=wanted.get("shippable"),
+        ),
+        "created",
+    )
     ids = wanted.get("ids")
     return page(call, (row for row in rows if ids is None or row["id"] in ids), "/v1/products", "product")
 

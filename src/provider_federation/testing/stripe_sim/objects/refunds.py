@@ -18,7 +18,11 @@ from provider_federation.testing.stripe_sim.store import Object
 def create_refund(call: Call) -> Object:
     wanted = call.params
     if ("charge" in wanted) == ("payment_intent" in wanted):
-        raise invalid("One of the following params should be provided for this request: payment_intent or charge.", "charge", "parameter_missing")
+        raise invalid(
+            "One of the following params should be provided for this request: payment_intent or charge.",
+            "charge",
+            "parameter_missing",
+        )
     charge = _charge(call)
     refund = refund_charge(call, charge, wanted.get("amount"), wanted.get("reason"))
     refund["metadata"] = merged_metadata(None, wanted.get("metadata"))
@@ -43,18 +47,36 @@ def refund_charge(call: Call, charge: Object, amount: int | None, reason: str | 
     if not charge["paid"]:
         raise invalid(f"Charge {charge['id']} has failed and cannot be refunded.", "charge")
     if left == 0:
-        raise invalid(f"Charge {charge['id']} has already been refunded.", "charge", "charge_already_refunded")
+        raise invalid(
+            f"Charge {charge['id']} has already been refunded.", "charge", "charge_already_refunded"
+        )
     given = left if amount is None else amount
     if not 1 <= given <= left:
-        raise invalid(f"Refund amount ({given}) is greater than unrefunded amount on charge ({left}), or not positive.", "amount")
+        raise invalid(
+            f"Refund amount ({given}) is greater than unrefunded amount on charge ({left}), or not positive.",
+            "amount",
+        )
     charge = call.tx.edit("charge", charge["id"])
     charge["amount_refunded"] += given
     charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
-    refund = call.tx.add("refund", fill(
-        stripe.Refund, id=new_id("re"), object="refund", amount=given, charge=charge["id"], created=call.now,
-        currency=charge["currency"], customer=charge["customer"], metadata={}, payment_intent=charge["payment_intent"],
-        payment_method=charge["payment_method"], reason=reason, status="succeeded",
-    ))
+    refund = call.tx.add(
+        "refund",
+        fill(
+            stripe.Refund,
+            id=new_id("re"),
+            object="refund",
+            amount=given,
+            charge=charge["id"],
+            created=call.now,
+            currency=charge["currency"],
+            customer=charge["customer"],
+            metadata={},
+            payment_intent=charge["payment_intent"],
+            payment_method=charge["payment_method"],
+            reason=reason,
+            status="succeeded",
+        ),
+    )
     call.emit("refund.created", refund)
     call.emit("charge.refunded", charge)
     return refund
@@ -63,7 +85,9 @@ def refund_charge(call: Call, charge: Object, amount: int | None, reason: str | 
 @route("GET", "/v1/refunds", params.RefundListParams)
 def list_refunds(call: Call) -> Object:
     wanted = call.params
-    rows = matching(call.tx.newest("refund"), charge=wanted.get("charge"), payment_intent=wanted.get("payment_intent"))
+    rows = matching(
+        call.tx.newest("refund"), charge=wanted.get("charge"), payment_intent=wanted.get("payment_intent")
+    )
     return page(call, in_range(call, rows, "created"), "/v1/refunds", "refund")
 
 

@@ -1,4 +1,6 @@
-"""Changing a subscription: items with proration by the second, the anchor, trials, the end. https://docs.stripe.com/billing/subscriptions/prorations"""
+"""Changing a subscription: items with proration by the second, the anchor, trials, the end.
+https://docs.stripe.com/billing/subscriptions/prorations
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def _proration_date(call: Call, subscription: Object, wanted: Params) -> int:
     start, end = period_of(call, subscription)
     moment: int = wanted.get("proration_date", call.now)
     if not start <= moment <= max(end, call.now):
-        raise invalid("The proration date must be within the current period.", wanted.name_of("proration_date"))
+        raise invalid(
+            "The proration date must be within the current period.", wanted.name_of("proration_date")
+        )
     return moment
 
 
@@ -75,12 +79,16 @@ def _set_plain(call: Call, subscription: Object, wanted: Params) -> None:
 
     subscription["metadata"] = merged_metadata(subscription["metadata"], wanted.get("metadata"))
     if wanted is call.params:
-        set_given(call, subscription, ("description", "collection_method", "days_until_due", "pause_collection"))
+        set_given(
+            call, subscription, ("description", "collection_method", "days_until_due", "pause_collection")
+        )
     for name in ("payment_settings", "invoice_settings", "cancellation_details"):
         if name in wanted:
             subscription[name] = {**subscription[name], **wanted.plain(name)}
     if "default_payment_method" in wanted:
-        method = owned_method(call, wanted["default_payment_method"], subscription["customer"], "default_payment_method")
+        method = owned_method(
+            call, wanted["default_payment_method"], subscription["customer"], "default_payment_method"
+        )
         subscription["default_payment_method"] = method
     if "trial_settings" in wanted:
         subscription["trial_settings"]["end_behavior"] |= wanted.plain("trial_settings")["end_behavior"]
@@ -89,13 +97,19 @@ def _set_plain(call: Call, subscription: Object, wanted: Params) -> None:
     if "cancel_at_period_end" in wanted:
         _cancel_at_period_end(call, subscription, on=wanted["cancel_at_period_end"])
     if subscription["collection_method"] == "send_invoice" and subscription["days_until_due"] is None:
-        raise invalid("`days_until_due` is needed with `collection_method=send_invoice`.", "days_until_due", "parameter_missing")
+        raise invalid(
+            "`days_until_due` is needed with `collection_method=send_invoice`.",
+            "days_until_due",
+            "parameter_missing",
+        )
 
 
 def _cancel_at_period_end(call: Call, subscription: Object, *, on: bool) -> None:
     reason = "cancellation_requested" if on else None
     subscription |= {
-        "cancel_at_period_end": on, "cancel_at": period_of(call, subscription)[1] if on else None, "canceled_at": call.now if on else None,
+        "cancel_at_period_end": on,
+        "cancel_at": period_of(call, subscription)[1] if on else None,
+        "canceled_at": call.now if on else None,
     }
     subscription["cancellation_details"] = {**subscription["cancellation_details"], "reason": reason}
 
@@ -108,7 +122,9 @@ def _change_items(call: Call, subscription: Object, wanted: list[Params]) -> Non
         if "id" not in given:
             add_item(call, subscription, given).update(current_period_start=start, current_period_end=end)
         elif given["id"] not in subscription["_items"]:
-            raise invalid(f"No such subscription item: '{given['id']}'", given.name_of("id"), "resource_missing")
+            raise invalid(
+                f"No such subscription item: '{given['id']}'", given.name_of("id"), "resource_missing"
+            )
         elif given.get("deleted"):
             subscription["_items"].remove(given["id"])
             call.tx.remove("subscription_item", given["id"])
@@ -143,7 +159,10 @@ def _set_trial(call: Call, subscription: Object, wanted: Params) -> None:
         raise invalid("`trial_end` must be in the future.", "trial_end")
     start, _ = period_of(call, subscription)
     subscription |= {
-        "status": "trialing", "trial_start": subscription["trial_start"] or call.now, "trial_end": moment, "_warned": False,
+        "status": "trialing",
+        "trial_start": subscription["trial_start"] or call.now,
+        "trial_end": moment,
+        "_warned": False,
         "billing_cycle_anchor": moment,
     }
     set_period(call, subscription, start, moment)
@@ -153,7 +172,10 @@ def _restarts(call: Call, subscription: Object, wanted: Params, before: list[Owe
     """A new interval, a reset anchor, or the end of a trial begins a new period now."""
     if wanted.plain("billing_cycle_anchor", {}).get("type") == "now" or wanted.get("trial_end") == "now":
         return True
-    rhythms = {(price["recurring"]["interval"], price["recurring"]["interval_count"]) for _, price, _ in _owed(call, subscription)}
+    rhythms = {
+        (price["recurring"]["interval"], price["recurring"]["interval_count"])
+        for _, price, _ in _owed(call, subscription)
+    }
     if len(rhythms) > 1:
         raise invalid("The simulator wants one billing interval for all items.", "items", "not_simulated")
     old = before[0][1]["recurring"]
@@ -168,7 +190,12 @@ def _restart(call: Call, subscription: Object, before: list[Owed], behaviour: st
         _items_for(call, subscription, before, moment, sign=-1)
     recurring = items_of(call, subscription)[0]["price"]["recurring"]
     subscription["billing_cycle_anchor"] = call.now
-    set_period(call, subscription, call.now, after_intervals(call.now, recurring["interval"], recurring["interval_count"]))
+    set_period(
+        call,
+        subscription,
+        call.now,
+        after_intervals(call.now, recurring["interval"], recurring["interval_count"]),
+    )
     invoice = subscription_invoice(call, subscription, "subscription_update", moment)
     add_item_lines(call, invoice, subscription)
     return _bill_now(call, _with_pending(call, invoice, subscription))
@@ -193,16 +220,45 @@ def _items_for(call: Call, subscription: Object, owed: list[Owed], moment: int, 
     for identity, price, quantity in owed:
         amount = sign * share(times(price["unit_amount_decimal"], quantity), start, end, moment)
         what = "Unused time on" if sign < 0 else "Remaining time on"
-        call.emit("invoiceitem.created", call.tx.add("invoiceitem", fill(
-            stripe.InvoiceItem, id=new_id("ii"), object="invoiceitem", amount=amount, currency=subscription["currency"],
-            customer=subscription["customer"], date=call.now, description=f"{what} {describe(call, price, quantity)} after {day}",
-            discountable=False, discounts=[], livemode=False, metadata={}, net_amount=amount, period={"start": moment, "end": end},
-            parent={"type": "subscription_details",
-                    "subscription_details": {"subscription": subscription["id"], "subscription_item": identity}},
-            pricing={**item_pricing(price), "unit_amount_decimal": _unit(amount, quantity)}, proration=True,
-            proration_details={"credited_items": None, "discount_amounts": []}, quantity=quantity, quantity_decimal=str(quantity),
-            tax_rates=[], frozen_fields=[], _taxes=[], _subscription=subscription["id"], _subscription_item=identity,
-        )))
+        call.emit(
+            "invoiceitem.created",
+            call.tx.add(
+                "invoiceitem",
+                fill(
+                    stripe.InvoiceItem,
+                    id=new_id("ii"),
+                    object="invoiceitem",
+                    amount=amount,
+                    currency=subscription["currency"],
+                    customer=subscription["customer"],
+                    date=call.now,
+                    description=f"{what} {describe(call, price, quantity)} after {day}",
+                    discountable=False,
+                    discounts=[],
+                    livemode=False,
+                    metadata={},
+                    net_amount=amount,
+                    period={"start": moment, "end": end},
+                    parent={
+                        "type": "subscription_details",
+                        "subscription_details": {
+                            "subscription": subscription["id"],
+                            "subscription_item": identity,
+                        },
+                    },
+                    pricing={**item_pricing(price), "unit_amount_decimal": _unit(amount, quantity)},
+                    proration=True,
+                    proration_details={"credited_items": None, "discount_amounts": []},
+                    quantity=quantity,
+                    quantity_decimal=str(quantity),
+                    tax_rates=[],
+                    frozen_fields=[],
+                    _taxes=[],
+                    _subscription=subscription["id"],
+                    _subscription_item=identity,
+                ),
+            ),
+        )
 
 
 def _unit(amount: int, quantity: int) -> str:

@@ -59,7 +59,9 @@ def delete_item(call: Call) -> Object:
 def _change(call: Call, subscription: str, more: dict[str, Any]) -> None:
     """The same change as an update of the subscription with this one item."""
     beside = {name: call.params[name] for name in _BESIDE if name in call.params}
-    given = {name: call.params[name] for name in call.params if name not in {*_BESIDE, "subscription", "expand"}}
+    given = {
+        name: call.params[name] for name in call.params if name not in {*_BESIDE, "subscription", "expand"}
+    }
     item = Params({**given, **more})
     apply_changes(call, call.tx.edit("subscription", subscription), Params({"items": [item], **beside}))
     unread = [name for name in item.unread() if name in given]

@@ -1,11 +1,18 @@
-"""A subscription through time: first invoice, renewals, trials, failures, its end. https://docs.stripe.com/billing/subscriptions/overview"""
+"""A subscription through time: first invoice, renewals, trials, failures, its end.
+https://docs.stripe.com/billing/subscriptions/overview
+"""
 
 from __future__ import annotations
 
 from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.listing import matching
 from provider_federation.testing.stripe_sim.objects.common import DAY, times, updated
-from provider_federation.testing.stripe_sim.objects.invoice_life import finalize, mark_uncollectible_now, payment_method_of, void
+from provider_federation.testing.stripe_sim.objects.invoice_life import (
+    finalize,
+    mark_uncollectible_now,
+    payment_method_of,
+    void,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_lines import add_line, take_pending_items
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.objects.invoices import HOUR, link_subscription, new_invoice
@@ -81,7 +88,11 @@ def _expire(call: Call, subscription: Object) -> None:
 
 def _end_trial(call: Call, subscription: Object) -> None:
     behaviour = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
-    probe = {"default_payment_method": None, "_subscription": subscription["id"], "customer": subscription["customer"]}
+    probe = {
+        "default_payment_method": None,
+        "_subscription": subscription["id"],
+        "customer": subscription["customer"],
+    }
     charges = subscription["collection_method"] == "charge_automatically"
     if charges and behaviour != "create_invoice" and payment_method_of(call, probe) is None:
         if behaviour == "cancel":
@@ -98,10 +109,14 @@ def _end_trial(call: Call, subscription: Object) -> None:
 
 
 def renew(call: Call, subscription: Object) -> Object:
-    """The next period begins: a draft invoice for it (with what was pending), which collects itself an hour later."""
+    """The next period begins: a draft invoice for it (with what was pending), which collects itself an hour
+    later.
+    """
     start, end = period_of(call, subscription)
     recurring = items_of(call, subscription)[0]["price"]["recurring"]
-    following = next_boundary(subscription["billing_cycle_anchor"], recurring["interval"], recurring["interval_count"], end)
+    following = next_boundary(
+        subscription["billing_cycle_anchor"], recurring["interval"], recurring["interval_count"], end
+    )
 
     def change() -> None:
         set_period(call, subscription, end, following)
@@ -137,11 +152,17 @@ def _paused_collection(call: Call, subscription: Object, invoice: Object) -> Non
         (void if pause["behavior"] == "void" else mark_uncollectible_now)(call, invoice)
 
 
-def subscription_invoice(call: Call, subscription: Object, reason: str, proration_date: int | None = None) -> Object:
+def subscription_invoice(
+    call: Call, subscription: Object, reason: str, proration_date: int | None = None
+) -> Object:
     """A draft for the subscription, without lines, that will finalise by itself in an hour."""
     customer = call.tx.edit("customer", subscription["customer"])
     invoice = new_invoice(
-        call, customer, subscription["currency"], collection_method=subscription["collection_method"], auto_advance=True,
+        call,
+        customer,
+        subscription["currency"],
+        collection_method=subscription["collection_method"],
+        auto_advance=True,
         billing_reason=reason,
     )
     link_subscription(invoice, subscription, proration_date)
@@ -158,26 +179,48 @@ def add_item_lines(call: Call, invoice: Object, subscription: Object, *, trial: 
     for item in items_of(call, subscription):
         price, quantity = item["price"], item["quantity"]
         amount = 0 if trial else times(price["unit_amount_decimal"], quantity)
-        add_line(call, invoice, {
-            "amount": amount, "description": f"Trial period for {_name(call, price)}" if trial else describe(call, price, quantity),
-            "discountable": True, "metadata": dict(item["metadata"]), "quantity": quantity, "quantity_decimal": str(quantity),
-            "period": {"start": item["current_period_start"], "end": item["current_period_end"]},
-            "parent": item_parent(subscription["id"], item["id"]), "pricing": item_pricing(price), "subscription": subscription["id"],
-        })
+        add_line(
+            call,
+            invoice,
+            {
+                "amount": amount,
+                "description": f"Trial period for {_name(call, price)}"
+                if trial
+                else describe(call, price, quantity),
+                "discountable": True,
+                "metadata": dict(item["metadata"]),
+                "quantity": quantity,
+                "quantity_decimal": str(quantity),
+                "period": {"start": item["current_period_start"], "end": item["current_period_end"]},
+                "parent": item_parent(subscription["id"], item["id"]),
+                "pricing": item_pricing(price),
+                "subscription": subscription["id"],
+            },
+        )
 
 
-def item_parent(subscription: str, item: str, invoice_item: str | None = None, *, proration: bool = False) -> Object:
+def item_parent(
+    subscription: str, item: str, invoice_item: str | None = None, *, proration: bool = False
+) -> Object:
     """A line's `parent` when it comes from a subscription item."""
     details = {
-        "invoice_item": invoice_item, "proration": proration, "proration_details": {"credited_items": None},
-        "subscription": subscription, "subscription_item": item,
+        "invoice_item": invoice_item,
+        "proration": proration,
+        "proration_details": {"credited_items": None},
+        "subscription": subscription,
+        "subscription_item": item,
     }
-    return {"type": "subscription_item_details", "subscription_item_details": details, "invoice_item_details": None}
+    return {
+        "type": "subscription_item_details",
+        "subscription_item_details": details,
+        "invoice_item_details": None,
+    }
 
 
 def item_pricing(price: Object) -> Object:
     return {
-        "type": "price_details", "price_details": {"price": price["id"], "product": price["product"]},
+        "type": "price_details",
+        "price_details": {"price": price["id"], "product": price["product"]},
         "unit_amount_decimal": price["unit_amount_decimal"],
     }
 
@@ -187,17 +230,28 @@ def _name(call: Call, price: Object) -> str:
 
 
 def describe(call: Call, price: Object, quantity: int) -> str:
-    """`1 × PRO (at 97.00 usd / month)`"""
+    """`1 x PRO (at 97.00 usd / month)`"""
     every = price["recurring"]["interval_count"]
-    interval = price["recurring"]["interval"] if every == 1 else f"every {every} {price['recurring']['interval']}s"
-    return f"{quantity} × {_name(call, price)} (at {int(price['unit_amount'] or 0) / 100:.2f} {price['currency']} / {interval})"
+    interval = (
+        price["recurring"]["interval"] if every == 1 else f"every {every} {price['recurring']['interval']}s"
+    )
+    return (
+        f"{quantity} x {_name(call, price)} (at {int(price['unit_amount'] or 0) / 100:.2f} "
+        f"{price['currency']} / {interval})"
+    )
 
 
 def invoice_outcome(call: Call, subscription: Object, invoice: Object, *, paid: bool) -> None:
     """An invoice of the subscription was paid, or an attempt failed."""
     before = subscription["status"]
-    if paid and before in {"incomplete", "past_due", "unpaid"} and not _other_open(call, subscription, invoice):
-        status = "trialing" if subscription["trial_end"] and call.now < subscription["trial_end"] else "active"
+    if (
+        paid
+        and before in {"incomplete", "past_due", "unpaid"}
+        and not _other_open(call, subscription, invoice)
+    ):
+        status = (
+            "trialing" if subscription["trial_end"] and call.now < subscription["trial_end"] else "active"
+        )
     elif not paid and before in {"active", "trialing"} and invoice["billing_reason"] != "subscription_create":
         status = "past_due"
     else:
@@ -222,7 +276,10 @@ def _other_open(call: Call, subscription: Object, invoice: Object) -> bool:
 def end_subscription(call: Call, subscription: Object, reason: str) -> None:
     """Cancelled for good; what was pending for it and its drafts collect nothing more."""
     subscription.update(
-        status="canceled", ended_at=call.now, canceled_at=subscription["canceled_at"] or call.now, _due=None,
+        status="canceled",
+        ended_at=call.now,
+        canceled_at=subscription["canceled_at"] or call.now,
+        _due=None,
     )
     subscription["cancellation_details"] = {**(subscription["cancellation_details"] or {}), "reason": reason}
     for row in list(matching(call.tx.newest("invoice"), _subscription=subscription["id"])):

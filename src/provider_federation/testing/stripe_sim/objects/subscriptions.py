@@ -14,11 +14,19 @@ from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.errors import StripeError, invalid
 from provider_federation.testing.stripe_sim.listing import in_range, matching, page
 from provider_federation.testing.stripe_sim.objects.common import DAY, merged_metadata, set_given, updated
-from provider_federation.testing.stripe_sim.objects.customers import live_customer, owned_method, settle_currency
+from provider_federation.testing.stripe_sim.objects.customers import (
+    live_customer,
+    owned_method,
+    settle_currency,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_life import collect, finalize, payment_method_of
 from provider_federation.testing.stripe_sim.objects.invoice_totals import lines_of, recompute
 from provider_federation.testing.stripe_sim.objects.prices import new_price, usable_price
-from provider_federation.testing.stripe_sim.objects.subscription_changes import apply_changes, credit_unused_time, invoice_prorations
+from provider_federation.testing.stripe_sim.objects.subscription_changes import (
+    apply_changes,
+    credit_unused_time,
+    invoice_prorations,
+)
 from provider_federation.testing.stripe_sim.objects.subscription_life import (
     ENDED,
     add_item_lines,
@@ -29,7 +37,11 @@ from provider_federation.testing.stripe_sim.objects.subscription_life import (
     set_period,
     subscription_invoice,
 )
-from provider_federation.testing.stripe_sim.objects.subscription_periods import after_intervals, next_boundary, share
+from provider_federation.testing.stripe_sim.objects.subscription_periods import (
+    after_intervals,
+    next_boundary,
+    share,
+)
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import AUTOMATIC_TAX_OFF, fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -53,7 +65,9 @@ def create_subscription(call: Call) -> Object:
     first_end = _first_period(call, subscription, trial_end)
     if wanted.get("cancel_at_period_end"):
         subscription |= {"cancel_at_period_end": True, "cancel_at": first_end, "canceled_at": call.now}
-    refusal = _first_invoice(call, subscription, trial=trial_end is not None, partial=_is_partial(call, subscription))
+    refusal = _first_invoice(
+        call, subscription, trial=trial_end is not None, partial=_is_partial(call, subscription)
+    )
     call.emit("customer.subscription.created", subscription)
     schedule(call, subscription)
     if refusal:
@@ -66,21 +80,53 @@ def _new(call: Call, customer: Object) -> Object:
     method = wanted.get("collection_method", "charge_automatically")
     days = wanted.get("days_until_due")
     if (method == "send_invoice") != (days is not None):
-        raise invalid("`days_until_due` goes with `collection_method=send_invoice`, and only with it.", "days_until_due")
-    return call.tx.add("subscription", fill(
-        stripe.Subscription, id=new_id("sub"), object="subscription", automatic_tax=dict(AUTOMATIC_TAX_OFF),
-        billing_cycle_anchor=call.now, billing_mode=_billing_mode(wanted), billing_schedules=[], cancel_at_period_end=False,
-        cancellation_details={"comment": None, "feedback": None, "feedback_option": None, "reason": None},
-        collection_method=method, created=call.now, currency=customer["currency"] or "usd", customer=customer["id"],
-        days_until_due=days, discounts=[], default_tax_rates=[],
-        invoice_settings={"account_tax_ids": None, "custom_fields": None, "description": None, "footer": None,
-                          "issuer": {"account": None, "type": "self"}},
-        items=None, livemode=False, metadata=merged_metadata(None, wanted.get("metadata")),
-        payment_settings={"payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off"},
-        start_date=call.now, status="active",
-        trial_settings={"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}},
-        _items=[], _warned=False, _due=None,
-    ))
+        raise invalid(
+            "`days_until_due` goes with `collection_method=send_invoice`, and only with it.", "days_until_due"
+        )
+    return call.tx.add(
+        "subscription",
+        fill(
+            stripe.Subscription,
+            id=new_id("sub"),
+            object="subscription",
+            automatic_tax=dict(AUTOMATIC_TAX_OFF),
+            billing_cycle_anchor=call.now,
+            billing_mode=_billing_mode(wanted),
+            billing_schedules=[],
+            cancel_at_period_end=False,
+            cancellation_details={"comment": None, "feedback": None, "feedback_option": None, "reason": None},
+            collection_method=method,
+            created=call.now,
+            currency=customer["currency"] or "usd",
+            customer=customer["id"],
+            days_until_due=days,
+            discounts=[],
+            default_tax_rates=[],
+            invoice_settings={
+                "account_tax_ids": None,
+                "custom_fields": None,
+                "description": None,
+                "footer": None,
+                "issuer": {"account": None, "type": "self"},
+            },
+            items=None,
+            livemode=False,
+            metadata=merged_metadata(None, wanted.get("metadata")),
+            payment_settings={
+                "payment_method_options": None,
+                "payment_method_types": None,
+                "save_default_payment_method": "off",
+            },
+            start_date=call.now,
+            status="active",
+            trial_settings={
+                "end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}
+            },
+            _items=[],
+            _warned=False,
+            _due=None,
+        ),
+    )
 
 
 def _billing_mode(wanted: Params) -> Object:
@@ -95,7 +141,10 @@ def _add_items(call: Call, subscription: Object) -> None:
         raise invalid(f"You must give from 1 to {_MOST_ITEMS} items.", "items", "parameter_missing")
     for given in wanted:
         add_item(call, subscription, given)
-    rhythms = {(item["price"]["recurring"]["interval"], item["price"]["recurring"]["interval_count"]) for item in _stored(call, subscription)}
+    rhythms = {
+        (item["price"]["recurring"]["interval"], item["price"]["recurring"]["interval_count"])
+        for item in _stored(call, subscription)
+    }
     if len(rhythms) > 1:
         raise invalid("The simulator wants one billing interval for all items.", "items", "not_simulated")
 
@@ -114,20 +163,39 @@ def add_item(call: Call, subscription: Object, given: Params) -> Object:
     quantity = given.get("quantity", 1)
     if quantity < 0:
         raise invalid("Invalid integer: must be greater than or equal to 0.", given.name_of("quantity"))
-    item = call.tx.add("subscription_item", fill(
-        stripe.SubscriptionItem, id=new_id("si", 14), object="subscription_item", created=call.now, current_period_start=call.now,
-        current_period_end=call.now, discounts=[], metadata=merged_metadata(None, given.get("metadata")), plan=plan_of(price),
-        price=dict(price), quantity=quantity, subscription=subscription["id"], tax_rates=[],
-    ))
+    item = call.tx.add(
+        "subscription_item",
+        fill(
+            stripe.SubscriptionItem,
+            id=new_id("si", 14),
+            object="subscription_item",
+            created=call.now,
+            current_period_start=call.now,
+            current_period_end=call.now,
+            discounts=[],
+            metadata=merged_metadata(None, given.get("metadata")),
+            plan=plan_of(price),
+            price=dict(price),
+            quantity=quantity,
+            subscription=subscription["id"],
+            tax_rates=[],
+        ),
+    )
     subscription["_items"].append(item["id"])
     return item
 
 
 def price_of(call: Call, subscription: Object, given: Params) -> Object:
     """The price that an item's parameters name or describe, in the subscription's currency."""
-    fixed = subscription["currency"] if subscription["_items"] else (call.tx.find("customer", subscription["customer"]) or {}).get("currency")
+    fixed = (
+        subscription["currency"]
+        if subscription["_items"]
+        else (call.tx.find("customer", subscription["customer"]) or {}).get("currency")
+    )
     if ("price" in given) == ("price_data" in given):
-        raise invalid("You must specify either `price` or `price_data`.", given.name_of("price"), "parameter_missing")
+        raise invalid(
+            "You must specify either `price` or `price_data`.", given.name_of("price"), "parameter_missing"
+        )
     if "price" in given:
         return usable_price(call, given["price"], given.name_of("price"), currency=fixed, recurring=True)
     data = given["price_data"]
@@ -142,10 +210,23 @@ def plan_of(price: Object) -> Object:
     """The older object that a subscription item still carries beside its price."""
     recurring = price["recurring"]
     return fill(
-        stripe.Plan, id=price["id"], object="plan", active=price["active"], amount=price["unit_amount"],
-        amount_decimal=price["unit_amount_decimal"], billing_scheme="per_unit", created=price["created"], currency=price["currency"],
-        interval=recurring["interval"], interval_count=recurring["interval_count"], livemode=False, metadata=dict(price["metadata"]),
-        nickname=price["nickname"], product=price["product"], usage_type="licensed", trial_period_days=recurring["trial_period_days"],
+        stripe.Plan,
+        id=price["id"],
+        object="plan",
+        active=price["active"],
+        amount=price["unit_amount"],
+        amount_decimal=price["unit_amount_decimal"],
+        billing_scheme="per_unit",
+        created=price["created"],
+        currency=price["currency"],
+        interval=recurring["interval"],
+        interval_count=recurring["interval_count"],
+        livemode=False,
+        metadata=dict(price["metadata"]),
+        nickname=price["nickname"],
+        product=price["product"],
+        usage_type="licensed",
+        trial_period_days=recurring["trial_period_days"],
     )
 
 
@@ -155,7 +236,9 @@ def _set_optional(call: Call, subscription: Object, customer: Object) -> None:
     if "currency" in wanted and wanted["currency"].lower() != subscription["currency"]:
         raise invalid(f"The currency must be that of the prices ({subscription['currency']}).", "currency")
     if "default_payment_method" in wanted:
-        method = owned_method(call, wanted["default_payment_method"], customer["id"], "default_payment_method")
+        method = owned_method(
+            call, wanted["default_payment_method"], customer["id"], "default_payment_method"
+        )
         subscription["default_payment_method"] = method
     set_given(call, subscription, ("description",))
     if "payment_settings" in wanted:
@@ -174,7 +257,11 @@ def set_cancel_at(call: Call, subscription: Object, value: int | str) -> None:
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
     if isinstance(value, str) and value:
         raise invalid("The simulator takes a timestamp here.", "cancel_at", "not_simulated")
-    subscription |= {"cancel_at": value or None, "canceled_at": call.now if value else None, "cancel_at_period_end": False}
+    subscription |= {
+        "cancel_at": value or None,
+        "canceled_at": call.now if value else None,
+        "cancel_at_period_end": False,
+    }
 
 
 def _trial_end(call: Call) -> int | None:
@@ -184,7 +271,9 @@ def _trial_end(call: Call) -> int | None:
         raise invalid("You can only specify one of `trial_end` and `trial_period_days`.", "trial_end")
     moment = call.now + days * DAY if days else end if isinstance(end, int) else None
     if moment is not None and not call.now < moment <= call.now + _LONGEST_TRIAL:
-        raise invalid("The trial must end in the future, within two years.", "trial_end" if end else "trial_period_days")
+        raise invalid(
+            "The trial must end in the future, within two years.", "trial_end" if end else "trial_period_days"
+        )
     return moment
 
 
@@ -194,7 +283,9 @@ def _first_period(call: Call, subscription: Object, trial_end: int | None) -> in
     anchor = call.params.get("billing_cycle_anchor")
     longest = after_intervals(call.now, interval, count)
     if anchor is not None and not call.now < anchor <= longest:
-        raise invalid("`billing_cycle_anchor` must be in the future, at most one period away.", "billing_cycle_anchor")
+        raise invalid(
+            "`billing_cycle_anchor` must be in the future, at most one period away.", "billing_cycle_anchor"
+        )
     if trial_end is not None:
         subscription |= {"status": "trialing", "trial_start": call.now, "trial_end": trial_end}
         end = trial_end
@@ -212,7 +303,9 @@ def _is_partial(call: Call, subscription: Object) -> bool:
 
 
 def _first_invoice(call: Call, subscription: Object, *, trial: bool, partial: bool) -> StripeError | None:
-    """The invoice of the first period; the refusal to raise after everything is in the books, if there is one."""
+    """The invoice of the first period; the refusal to raise after everything is in the books, if there is
+    one.
+    """
     behaviour = call.params.get("payment_behavior", "allow_incomplete")
     prorates = call.params.get("proration_behavior", "create_prorations") != "none"
     if partial and not prorates:
@@ -248,7 +341,10 @@ def _charge_first(call: Call, subscription: Object, invoice: Object, behaviour: 
         return None
     method = payment_method_of(call, invoice)
     if method is None:
-        message = "This customer has no attached payment source or default payment method. Please consider adding a default payment method."
+        message = (
+            "This customer has no attached payment source or default payment method. Please consider "
+            "adding a default payment method."
+        )
         raise invalid(message, None, "resource_missing")
     refusal = collect(call, invoice, method)
     if refusal and behaviour == "error_if_incomplete":
@@ -261,7 +357,9 @@ def _charge_first(call: Call, subscription: Object, invoice: Object, behaviour: 
 def list_subscriptions(call: Call) -> Object:
     wanted = call.params
     rows = matching(
-        call.tx.newest("subscription"), customer=wanted.get("customer"), collection_method=wanted.get("collection_method")
+        call.tx.newest("subscription"),
+        customer=wanted.get("customer"),
+        collection_method=wanted.get("collection_method"),
     )
     rows = _with_status(rows, wanted.get("status"))
     if "price" in wanted:
@@ -295,7 +393,10 @@ def update_subscription(call: Call) -> Object:
 def _living(call: Call) -> Object:
     subscription = call.need("subscription", call.path[0])
     if subscription["status"] in ENDED:
-        message = f"No such subscription: '{subscription['id']}' (it is {subscription['status']}; only its metadata could still change)."
+        message = (
+            f"No such subscription: '{subscription['id']}' (it is {subscription['status']}; only its "
+            "metadata could still change)."
+        )
         raise StripeError(404, "invalid_request_error", message, code="resource_missing", param="id")
     return subscription
 
@@ -303,7 +404,10 @@ def _living(call: Call) -> Object:
 @route("DELETE", "/v1/subscriptions/{}", params.SubscriptionCancelParams)
 def cancel_subscription(call: Call) -> Object:
     subscription, wanted = _living(call), call.params
-    subscription["cancellation_details"] = {**subscription["cancellation_details"], **wanted.plain("cancellation_details", {})}
+    subscription["cancellation_details"] = {
+        **subscription["cancellation_details"],
+        **wanted.plain("cancellation_details", {}),
+    }
     if wanted.get("prorate") and subscription["status"] in {"active", "past_due"}:
         credit_unused_time(call, subscription, call.now)
     if wanted.get("invoice_now"):

@@ -43,17 +43,31 @@ def create_endpoint(call: Call) -> Object:
     if not wanted["enabled_events"]:
         raise invalid("Give at least one event, or '*'.", "enabled_events")
     endpoint = new_endpoint(call, wanted["url"], new_id("whsec", 32), wanted["enabled_events"])
-    endpoint |= {"metadata": merged_metadata(None, wanted.get("metadata")), "api_version": wanted.get("api_version")}
+    endpoint |= {
+        "metadata": merged_metadata(None, wanted.get("metadata")),
+        "api_version": wanted.get("api_version"),
+    }
     set_given(call, endpoint, ("description",))
     return {**render(call, endpoint), "secret": endpoint["_secret"]}
 
 
 def new_endpoint(call: Call, url: str, secret: str, enabled_events: list[str]) -> Object:
     """A stored endpoint. Stripe shows the secret once, in the answer to its creation."""
-    return call.tx.add("webhook_endpoint", fill(
-        stripe.WebhookEndpoint, id=new_id("we"), object="webhook_endpoint", created=call.now, enabled_events=enabled_events,
-        livemode=False, metadata={}, status="enabled", url=checked_url(url), _secret=secret,
-    ))
+    return call.tx.add(
+        "webhook_endpoint",
+        fill(
+            stripe.WebhookEndpoint,
+            id=new_id("we"),
+            object="webhook_endpoint",
+            created=call.now,
+            enabled_events=enabled_events,
+            livemode=False,
+            metadata={},
+            status="enabled",
+            url=checked_url(url),
+            _secret=secret,
+        ),
+    )
 
 
 @route("GET", "/v1/webhook_endpoints", params.WebhookEndpointListParams)
