@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import itertools
 import random
-import socket
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-import uvicorn
 
 from provider_federation.stripe_account import (
     DuplicateInvoices,
@@ -32,6 +29,7 @@ from provider_federation.stripe_account import (
     ensure_customer,
     place_invoice,
 )
+from provider_federation.testing.stripe_sim.server import start_in_thread
 
 HOUR = 3600
 KEYS = itertools.count(1)
@@ -59,23 +57,9 @@ class Sim:
 
 @pytest.fixture(scope="module")
 def sim():
-    from provider_federation.testing.stripe_sim.app import StripeSim
-    from provider_federation.testing.stripe_sim.simulator import Simulator
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(64)
-        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(StripeSim(Simulator(base_url=base)), log_level="warning", ws="none", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield Sim(base)
-        server.should_exit = True
-        thread.join(10)
+    running = start_in_thread()
+    yield Sim(running.url)
+    running.stop()
 
 
 class Memory:

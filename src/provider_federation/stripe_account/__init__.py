@@ -34,12 +34,13 @@ from provider_federation.stripe_account.shapes import (
     StripeSubscriptionItem,
     StripeWebhookEndpoint,
 )
-from provider_federation.stripe_account.steps import KEY_LIFE, Patience
+from provider_federation.stripe_account.steps import KEY_LIFE, Done, Patience, Step, run_step
 from provider_federation.stripe_account.webhook import verify_webhook
 
 __all__ = [
     "API_VERSION",
     "KEY_LIFE",
+    "Done",
     "DuplicateInvoices",
     "InvoiceOrder",
     "Journal",
@@ -47,6 +48,7 @@ __all__ = [
     "OrderLine",
     "Patience",
     "Placement",
+    "Step",
     "StepRecord",
     "StripeAccount",
     "StripeAccountInfo",
@@ -67,5 +69,6 @@ __all__ = [
     "ensure_customer",
     "ensure_price",
     "place_invoice",
+    "run_step",
     "verify_webhook",
 ]
