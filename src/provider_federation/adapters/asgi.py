@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 from provider_federation.adapters.asgi_wire import (
     App,
@@ -16,7 +16,7 @@ from provider_federation.adapters.asgi_wire import (
     request_of,
     send_refusal,
 )
-from provider_federation.adapters.gate import Gate
+from provider_federation.adapters.gate import Gate, GateOptions
 from provider_federation.protocol import Principal, Refused, Request
 
 SCOPE_KEY = "provider_federation"
@@ -30,7 +30,7 @@ class FederationMiddleware:
     app without its cookies and Authorization header, so that it acts as the machine it is and as nobody else.
     """
 
-    def __init__(self, app: App, **gate: Any) -> None:
+    def __init__(self, app: App, **gate: Unpack[GateOptions]) -> None:
         self.app = app
         self.gate = Gate(**gate)
 

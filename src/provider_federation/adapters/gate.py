@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Required, TypedDict, TypeVar
 
 from provider_federation.protocol import Keyring, Policy, Principal, Refused, ReplayStore, Request, verify
 from provider_federation.protocol.core import check_head
@@ -17,6 +17,18 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 OnRefused = Callable[[str, Mapping[str, str | None]], None]
+
+
+class GateOptions(TypedDict, total=False):
+    """The keywords of `Gate`, for adapters that take them over."""
+
+    keyring: Required[Keyring]
+    policy: Required[Policy]
+    replay: Required[ReplayStore]
+    now: Callable[[], float]
+    enabled: bool
+    on_refused: OnRefused | None
+    failures: FailureCounter | None
 
 
 class FailureCounter:

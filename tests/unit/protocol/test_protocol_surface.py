@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import provider_federation.protocol as protocol
@@ -94,3 +96,13 @@ def test_nothing_is_signed_into_a_header_that_would_break_it(value):
     request = Request("GET", "/", "a", [], b"")
     with pytest.raises(ValueError):
         sign(request, Key("k", "sha256", b"s"), now=0, org=value)
+
+
+def test_the_page_for_implementers_says_what_the_code_does():
+    page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+    for code, status in STATUS_BY_CODE.items():
+        assert f"| {status} | `{code}` |" in page
+    request = Request("POST", "/api/billing/invoices.create?range=d30", "acme.example", [], b"{}")
+    headers = sign(request, Key("key-1", "sha256", b"q7Jc2mXv9TzL4bHs8WnK"), now=1758823200.0, org="org-1")
+    for name, value in headers:
+        assert f"    {name}: {value}\n" in page
