@@ -108,7 +108,7 @@ def signature(method: str, target: str, *, key: Key = KEY, scope: str | None = N
 
 
 @contextmanager
-def serve(http: str = "h11", **options: Any) -> Iterator[Served]:
+def serve(http: str = "h11", root_path: str = "", **options: Any) -> Iterator[Served]:
     """uvicorn with that HTTP parser on a free port, in a thread; stopped at the end."""
     app, audit = Echo(), []
     federated = FederationMiddleware(
@@ -124,7 +124,10 @@ def serve(http: str = "h11", **options: Any) -> Iterator[Served]:
     )
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(federated, http=http, lifespan="off", log_level="critical", loop="asyncio"))
+    config = uvicorn.Config(
+        federated, http=http, root_path=root_path, lifespan="off", log_level="critical", loop="asyncio"
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     deadline = time.monotonic() + 20

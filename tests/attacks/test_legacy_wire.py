@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.attacks.legacy_wire import KEY, READER, Served, serve, signature
+from tests.attacks.legacy_wire import KEY, READER, Echo, Served, serve, signature
 
 from provider_federation.adapters.gate import FailureCounter
 from provider_federation.protocol import Key, Keyring, Policy
@@ -232,7 +238,7 @@ def _faulty_hook(code: str, facts: object) -> None:
     raise RuntimeError("secret-of-the-house")
 
 
-@pytest.mark.parametrize("fault", [{"keyring": _FaultyKeyring()}, {"now": _faulty_clock}, {"policy": None}, {"on_refused": _faulty_hook}], ids=str)
+@pytest.mark.parametrize("fault", [{"keyring": _FaultyKeyring()}, {"now": _faulty_clock}, {"policy": None}, {"on_refused": _faulty_hook}], ids=["keys", "clock", "policy", "audit"])
 def test_threat_095_a_fault_in_the_verifier_is_a_500_that_says_nothing(fault):
     fault = {"on_refused": None} | fault
     if fault.get("policy", 1) is None:
@@ -258,3 +264,63 @@ def test_threat_097_failures_are_limited_and_nobody_is_locked_out():
         assert [code for code, _ in server.audit] == ["bad_signature"] * 20 + ["rate_limited"]
         assert server.call(key=READER)[0] == 200
         assert server.call()[0] == 200
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_threat_047_behind_a_proxy_that_strips_a_prefix(http):
+    """The portal signs what it sends, `/tenant/a`; the proxy hands `/a` on; uvicorn is told of the prefix, or not."""
+    with serve(http, root_path="/tenant") as server:
+        assert server.call(target="/a", signed_target="/tenant/a")[0] == 200
+        assert server.call(target="/a", signed_target="/a")[1]["reason"] == "bad_signature"
+    with serve(http) as server:
+        assert server.call(target="/a", signed_target="/tenant/a")[1]["reason"] == "bad_signature"
+
+
+def test_threat_039_options_gives_no_more_than_its_signature(served):
+    assert served.call("OPTIONS", "/a")[1]["key"] == "key-1"
+    served.app.seen.clear()
+    _refused(served, served.call("OPTIONS", "/a", signed_target="/b"), "bad_signature", 401)
+    assert served.send(b"OPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\n")[1]["key"] is None
+
+
+@pytest.fixture(scope="module")
+def granian() -> Iterator[Served]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tests.attacks.legacy_granian_app", str(port)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                threading.Event().wait(0.02)
+        yield Served(port, Echo(), [])
+        process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"method": "POST", "target": "/good?x=a%2Fb&y=%20+", "body": b"hi"}, 200, None),
+        ({"target": "/a?", "signed_target": "/a"}, 200, None),
+        ({"target": "/a?", "signed_target": "/a?"}, 401, "bad_signature"),
+        ({"target": "/caf%c3%a9", "signed_target": "/caf%C3%A9"}, 401, "bad_signature"),
+        ({"target": "/a?y=2&x=1", "signed_target": "/a?x=1&y=2"}, 401, "bad_signature"),
+        ({"target": "/a//b"}, 400, "non_canonical_target"),
+        ({"target": "/a/../b"}, 400, "non_canonical_target"),
+        ({"target": "/%2e%2e/"}, 400, "non_canonical_target"),
+        ({"target": "/a%2Fb"}, 400, "non_canonical_target"),
+        ({"target": "/a;x"}, 400, "non_canonical_target"),
+        ({"target": "/a%zz"}, 400, "bad_target"),
+        ({"extra": b"X-Provider-KeyId: key-1\r\n"}, 400, "duplicate_header"),
+        ({"host": b"Host: a\r\nHost: b\r\n"}, 400, "bad_framing"),
+        ({"method": "POST", "body": b"x" * 100_001}, 413, "body_too_large"),
+    ],
+)
+def test_granian_shows_the_same_request(granian, options, status, code):
+    """The middleware sees the raw target and each header there too, so the answers are uvicorn's."""
+    answer = granian.call(**options)
+    assert (answer[0], answer[1].get("reason")) == (status, code)
