@@ -195,8 +195,7 @@ def _create_there(row: Subscription) -> str:
     account, journal, key = provider_account(), DatabaseJournal(), f"subscription:{row.pk}"
     customer = ensure_customer(row.instance, row.billing_details).stripe_customer_id or ""
     if row.payment_method:
-        account.attach_payment_method(row.payment_method, customer, idempotency_key=f"pf/{key}/attach")
-        account.set_default_payment_method(customer, row.payment_method, idempotency_key=f"pf/{key}/default")
+        _attach_card(row, account, customer, key)
     mark = {SUBSCRIPTION_MARK: str(row.pk)}
 
     def find(_since: datetime | None) -> str | None:
@@ -217,6 +216,18 @@ def _create_there(row: Subscription) -> str:
     return run_step(
         Step(key, "create", find, make), journal, clock.now, Patience(tries=3, seconds=10)
     ).result_id
+
+
+def _attach_card(row: Subscription, account: StripeAccount, customer: str, key: str) -> None:
+    """The customer's default from now on. Stripe's test cards (`pm_card_visa`) get an id of their own when they
+    are attached, and only that one can be charged: the row keeps it, so that a repeat uses the same card.
+    """
+    given = row.payment_method
+    attached = account.attach_payment_method(given, customer, idempotency_key=f"pf/{key}/attach/{given}").id
+    if attached != given:
+        Subscription.objects.filter(pk=row.pk).update(payment_method=attached)
+        row.payment_method = attached
+    account.set_default_payment_method(customer, attached, idempotency_key=f"pf/{key}/default/{attached}")
 
 
 def _give_up(row: Subscription, failure: StripeFailed) -> None:
