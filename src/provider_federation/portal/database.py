@@ -28,6 +28,12 @@ def embedded_database(folder: Path) -> str:
     return str(server.get_uri())
 
 
+def release_embedded_databases() -> None:
+    """Let go of what this process started or joined; the last user's going stops the server."""
+    while _held:
+        _held.pop().cleanup()
+
+
 def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any]:
     """Django's DATABASES["default"]. Anything but PostgreSQL is refused."""
     url = environment.text("DATABASE_URL") or embedded_database(data_dir / "postgres")
