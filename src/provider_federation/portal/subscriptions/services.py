@@ -36,7 +36,7 @@ from provider_federation.portal.subscriptions.models import (
     Status,
     Subscription,
 )
-from provider_federation.stripe_account import Patience, StripeFailed
+from provider_federation.stripe_account import Patience, StripeAccount, StripeFailed
 from provider_federation.stripe_account.steps import Step, run_step
 
 __all__ = [
