@@ -35,7 +35,7 @@ from provider_federation.portal.shim import (
     call_now,
 )
 
-PAGE = 500
+PAGE = 200
 MOST_PAGES = 250
 READ_TIMEOUT = 15.0
 ALL_TIMEOUT = 20.0
