@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from calendar import month_abbr
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,8 @@ def _months() -> list[Period]:
 
 
 def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, stacked: bool) -> Chart:
-    labels = [month.label for month in _months()]
+    months = _months()
+    labels = [month.label for month in months]
     datasets = [
         {
             "label": one.label,
@@ -90,12 +92,20 @@ def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, st
         for one in series
     ]
     return Chart(
-        json.dumps({"labels": labels, "datasets": datasets}),
+        json.dumps({"labels": _ticks(months), "datasets": datasets}),
         json.dumps(_options(stacked=stacked)),
         series,
         currency.upper(),
         [code.upper() for code in others],
     )
+
+
+def _ticks(months: Sequence[Period]) -> list[list[str]]:
+    """Short names that fit on a phone; the year under the first month and every January."""
+    names = [(month_abbr[int(month.label[5:])], month.label[:4]) for month in months]
+    return [
+        [name, year] if at == 0 or name == month_abbr[1] else [name] for at, (name, year) in enumerate(names)
+    ]
 
 
 def _options(*, stacked: bool) -> dict[str, Any]:

@@ -98,6 +98,61 @@ def call_words(call: FleetCall) -> str:
     return _SENTENCES.get(call.run.action, _plain)(call.result)
 
 
+@dataclass(frozen=True)
+class Detail:
+    """One list behind a result: lines of (text, address or empty)."""
+
+    heading: str
+    lines: list[tuple[str, str]]
+    open: bool = False
+
+
+def call_details(call: FleetCall) -> list[Detail]:
+    """The lists inside an instance's summary. Whatever shape it has, this raises nothing."""
+    result, currency = call.result, call.result.get("currency")
+    leads = [
+        (_joined(_lead_name(one), one.get("when"), _amount(one.get("amountCents"), currency)), "")
+        for one in _rows(result, "lines")
+    ]
+    invoices = [
+        (_joined(_name(one), one.get("customer"), _amount(one.get("totalCents"), one.get("currency"))), "")
+        for one in _rows(result, "invoices")
+    ]
+    sent = [_sent_line(one) for one in _rows(result, "sent")]
+    failed = [(_joined(one.get("id"), one.get("error")), "") for one in _rows(result, "failed")]
+    found = (
+        Detail(_count(len(leads), "lead", "leads"), leads),
+        Detail(_count(len(invoices), "invoice", "invoices"), invoices),
+        Detail(f"{len(sent)} sent", sent),
+        Detail(f"{len(failed)} not sent", failed, open=True),
+    )
+    return [detail for detail in found if detail.lines]
+
+
+def _rows(result: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = result.get(name)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _joined(*parts: Any) -> str:
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _lead_name(line: Mapping[str, Any]) -> Any:
+    return line.get("leadPublicId") or line.get("leadId")
+
+
+def _name(line: Mapping[str, Any]) -> Any:
+    return line.get("number") or line.get("id")
+
+
+def _sent_line(line: Mapping[str, Any]) -> tuple[str, str]:
+    stripe = line.get("stripe")
+    stripe = stripe if isinstance(stripe, dict) else {}
+    # fleet keeps web addresses only; a link is never made of anything else
+    return str(stripe.get("number") or line.get("id") or ""), str(stripe.get("hostedInvoiceUrl") or "")
+
+
 def _amount(cents: Any, currency: Any) -> str:
     if not isinstance(cents, int):
         return ""

@@ -28,6 +28,7 @@ from provider_federation.portal.dashboard.pages import (
 from provider_federation.portal.dashboard.results import (
     CHANGES_SOMETHING,
     RANGES,
+    call_details,
     call_words,
     consequences,
     progress_of,
@@ -238,7 +239,7 @@ def _watched(found: FleetRun) -> dict[str, Any]:
         "run": found,
         "window": window_words(found.params) if found.action in _WINDOWED else "",
         "progress": progress,
-        "calls": [(call, call_words(call), _took(call)) for call in calls],
+        "calls": [(call, call_words(call), call_details(call), _took(call)) for call in calls],
         "hidden": progress.total - len(calls),
         "can_cancel": progress.live and found.status != "cancelled",
         "can_retry": progress.counts[CallStatus.FAILED] > 0
