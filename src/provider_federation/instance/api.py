@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_GET
 from ninja import NinjaAPI
 
 from provider_federation import __version__
@@ -47,8 +48,12 @@ def _database(_request: HttpRequest, error: OperationalError) -> HttpResponse:
     )
 
 
-def openapi(request: HttpRequest) -> JsonResponse:
+@require_GET
+def openapi(request: HttpRequest) -> HttpResponse:
     """The OpenAPI description: to everybody in development, otherwise to the instance's owners."""
-    if not settings.DEVELOPMENT:
-        authorize(request, "instance.manage", "provider")
+    try:
+        if not settings.DEVELOPMENT:
+            authorize(request, "instance.manage", "provider")
+    except Problem as problem:
+        return problem_response(problem)
     return JsonResponse(api.get_openapi_schema(path_prefix="/api/"))

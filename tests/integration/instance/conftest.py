@@ -6,9 +6,11 @@ import itertools
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import uvicorn
 from django.conf import settings
 from django.db import connection
 
@@ -27,6 +30,9 @@ from provider_federation.instance.leads.models import Customer, Lead
 from provider_federation.instance.leads.services import add_customer, add_lead, convert_lead
 from provider_federation.kit import clock
 from provider_federation.protocol import Key, Request, sign
+from provider_federation.stripe_account import StripeAccount
+from provider_federation.testing.stripe_sim.app import StripeSim
+from provider_federation.testing.stripe_sim.simulator import Hook, Simulator
 
 _SPREAD = itertools.count()
 WEBHOOK_SECRET = "whsec_" + "instance0tests0" * 2
@@ -41,7 +47,7 @@ def free_port() -> int:
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
     deadline = clock.monotonic() + seconds
-    pause = __import__("threading").Event()
+    pause = threading.Event()
     while clock.monotonic() < deadline:
         if process.poll() is not None:
             break
@@ -151,10 +157,102 @@ def make_server(folder: Path, **environment: str) -> Server:
     return Server(free_port(), keys, folder / "server.log", full)
 
 
+class StripeDouble:
+    """The simulator in a thread; `kill_at(number, before=…)` kills a process around the n-th write from then on."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._app = StripeSim(Simulator(base_url=self.url))
+        config = uvicorn.Config(self, port=self.port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._writes, self._kill_at, self._before, self.victim = 0, 0, False, 0
+
+    def start(self) -> None:
+        self._thread.start()
+        deadline = clock.monotonic() + 20
+        while not self._server.started:
+            assert clock.monotonic() < deadline
+            threading.Event().wait(0.02)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def kill_at(self, number: int, *, before: bool) -> None:
+        self._writes, self._kill_at, self._before = 0, number, before
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI: the simulator, with death in front of or behind a write."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        self._writes += 1
+        due = self._writes == self._kill_at
+        if due and self._before:
+            os.kill(self.victim, signal.SIGKILL)
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+
+        async def send_unless_dead(message: Any) -> None:
+            if due and message["type"] == "http.response.start":
+                os.kill(self.victim, signal.SIGKILL)   # Stripe has done it, and nobody is there to hear
+            await send(message)
+
+        await self._app(scope, receive, send_unless_dead)
+
+    def control(self, lever: str, **body: Any) -> Any:
+        answer = httpx.post(f"{self.url}/_sim{lever}", json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wire(self, url: str, secret: str) -> None:
+        """From now on, an empty account whose events go to `url`."""
+        self._app.simulator.hooks = (Hook(STRIPE_KEY, url, secret),)
+        self.control("/reset", key=STRIPE_KEY)
+
+    def unwire(self) -> None:
+        self._app.simulator.hooks = ()
+        self.control("/reset", key=STRIPE_KEY)
+
+    def clear_faults(self) -> None:
+        httpx.delete(f"{self.url}/_sim/faults", timeout=30)
+
+    @property
+    def account(self) -> StripeAccount:
+        return StripeAccount(STRIPE_KEY, self.url)
+
+
 @pytest.fixture(scope="session")
-def _server(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def _stripe() -> Iterator[StripeDouble]:
+    double = StripeDouble()
+    double.start()
+    try:
+        yield double
+    finally:
+        double.stop()
+
+
+@pytest.fixture
+def stripe(_stripe: StripeDouble, settings: Any) -> Iterator[StripeDouble]:
+    """The client's Stripe account: this process's settings lead to it as the server's do."""
+    settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE = STRIPE_KEY, _stripe.url
+    settings.STRIPE_WEBHOOK_SECRET = WEBHOOK_SECRET
+    _stripe.kill_at(0, before=False)
+    yield _stripe
+    _stripe.clear_faults()
+
+
+@pytest.fixture(scope="session")
+def _server(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory, _stripe: StripeDouble
+) -> Iterator[Server]:
     with django_db_blocker.unblock():
-        server = make_server(tmp_path_factory.mktemp("instance"))
+        server = make_server(tmp_path_factory.mktemp("instance"), STRIPE_API_BASE=_stripe.url)
     server.start()
     try:
         yield server

@@ -82,10 +82,10 @@ def _try(event_pk: int) -> bool:
     try:
         apply_event(event_pk)
     except Problem as problem:
-        _log.warning("stripe event still pending", event=event_pk, code=problem.code)
+        _log.warning("stripe event still pending", row=event_pk, code=problem.code)
         return False
     except Exception:
-        _log.exception("stripe event still pending", event=event_pk)
+        _log.exception("stripe event still pending", row=event_pk)
         return False
     return True
 

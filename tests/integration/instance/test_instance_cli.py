@@ -1,0 +1,86 @@
+"""The command `provider-federation instance`, as its user meets it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.instance.conftest import command
+
+PASSWORD = "a long enough passphrase"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """A command in an environment of its own, on a fresh SQLite file."""
+    environment = {
+        **os.environ, "PROVIDER_FEDERATION_ENV": "development", "INSTANCE_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": "",
+        "PYTHONWARNINGS": "error",
+    }
+
+    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        full = [part if part != "-c" else part for part in command(*arguments)]
+        full[2] = "from provider_federation.cli import main; main()"
+        full.insert(3, "instance")
+        return subprocess.run(full, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False)
+
+    return call
+
+
+def test_from_nothing_to_data_and_people(run: Any, tmp_path: Path) -> None:
+    early = run("serve", "--port", "1")
+    assert (early.returncode, "instance migrate" in early.stderr) == (2, True)
+    assert run("migrate").returncode == 0
+    assert run("migrate").returncode == 0
+    made = run("seed", "--leads", "40", "--months", "2", "--seed", "7")
+    assert made.returncode == 0, made.stderr
+    again = run("seed")
+    assert (again.returncode, "empty" in again.stderr, "Traceback" in again.stderr) == (2, True, False)
+    assert run("seed", "--leads", "40", "--months", "2", "--seed", "7", INSTANCE_DATA_DIR=str(tmp_path / "other")).returncode == 2
+    assert run("user", "add", "o@x.example", "--role", "owner", "--password", PASSWORD).returncode == 0
+    assert run("user", "password", "o@x.example", INSTANCE_USER_PASSWORD=PASSWORD + "2").returncode == 0
+    assert "o@x.example" in run("user", "list").stdout
+    weak = run("user", "add", "p@x.example", "--password", "x")
+    assert (weak.returncode, "weak_password" in weak.stderr) == (2, True)
+    assert "0 applied" in run("apply-events").stdout
+    secrets_file = tmp_path / "data" / "development-secrets.json"
+    assert secrets_file.stat().st_mode & 0o077 == 0
+
+
+def test_a_taken_port_is_one_clear_line(run: Any) -> None:
+    assert run("migrate").returncode == 0
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        refused = run("serve", "--port", str(port))
+    assert refused.returncode == 2
+    assert f"127.0.0.1:{port}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "variable"),
+    [
+        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": ""}, "INSTANCE_SECRET_KEY"),
+        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "STRIPE_SECRET_KEY": "sk_test_x"}, "STRIPE_WEBHOOK_SECRET"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        ({"PROVIDER_TIME_ZONE": "Mars/Base"}, "PROVIDER_TIME_ZONE"),
+        ({"INSTANCE_PLAN": "GOLD"}, "INSTANCE_PLAN"),
+        ({"INSTANCE_BASE_URL": "nothing"}, "INSTANCE_BASE_URL"),
+        ({"PROVIDER_KEYS_JSON": "{"}, "PROVIDER_KEYS_JSON"),
+        ({"PROVIDER_CLOCK_SKEW_SEC": "0"}, "PROVIDER_CLOCK_SKEW_SEC"),
+        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "PROVIDER_FEDERATION_CLOCK": "/x"}, "PROVIDER_FEDERATION_CLOCK"),
+        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "PROVIDER_KEYS_JSON": '{"a": "0123456789abcdef"}'}, "PROVIDER_KEYS_JSON"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_stops_the_process(run: Any, environment: dict[str, str], variable: str) -> None:
+    stopped = run("migrate", **environment)
+    assert stopped.returncode != 0
+    assert variable in stopped.stderr
+    assert "0123456789abcdef" not in stopped.stderr
