@@ -94,7 +94,7 @@ def test_facts_hold_no_secret_and_are_plain_json() -> None:
     ("DELETE FROM audit_auditevent WHERE number = 1", 1),
     ("DELETE FROM audit_auditevent WHERE number = 5", 5),
     ("DELETE FROM audit_auditevent", 1),
-    ("DELETE FROM audit_audithead", 6),
+    ("DELETE FROM audit_audithead", 1),
     (SWAP, 2),
     (APPEND, 6),
 ])

@@ -61,7 +61,7 @@ def test_slow_servers_meet_the_total_deadline(part: str) -> None:
                 outcome = await shim.call(server.target(), Call("GET", "/api/x", timeout=0.4))
                 assert isinstance(outcome, TimedOut)
                 assert outcome.code == "timed_out"
-                assert 0.35 < time.monotonic() - started < 1.5
+                assert 0.35 < time.monotonic() - started < 3
 
     asyncio.run(run())
 
