@@ -333,6 +333,20 @@ def test_a_draft_that_somebody_changed_is_held(sim):
     assert place.account.retrieve_invoice(draft.id).status == "draft"
 
 
+def test_only_what_is_missing_is_added(sim):
+    """Died right after the lines were attached; then somebody took one off the draft."""
+    place = Place(sim)
+    met = points(sim)
+    with pytest.raises(Crashed):
+        place.run(Fuse(met.index("after add_lines")))
+    [draft] = place.account.list_invoices()
+    taken = {"id": place.account.list_lines(draft.id)[1].id, "behavior": "delete"}
+    place.account._v1.invoices.remove_lines(draft.id, {"lines": [taken]})
+    assert len(place.account.list_lines(draft.id)) == 2
+    place.check(place.run())
+    assert place.journal.rows[place.order.key, "lines-0"].idempotency_key.endswith("/2")
+
+
 def test_a_draft_that_somebody_finalised_is_held_unless_it_is_the_order(sim):
     place = Place(sim)
     stop_before(place, "invoice")
