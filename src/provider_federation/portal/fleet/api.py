@@ -35,7 +35,7 @@ from provider_federation.portal.fleet.wire import (
 )
 from provider_federation.portal.operators.auth import operator_or_token
 
-router = Router(tags=["fleet"])
+router = Router(tags=["fleet"], by_alias=True)
 _reads, _acts = operator_or_token("fleet.read"), operator_or_token("fleet.act")
 
 Limit = Annotated[int, Field(ge=1, le=200)]

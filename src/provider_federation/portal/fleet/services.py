@@ -126,10 +126,6 @@ def _params(action: str, params: RunParams | Mapping[str, Any] | None, instances
         raise Problem(
             400, "invalid_field", f"The action must be one of {', '.join(Action.values)}.", field="action"
         )
-    if not 1 <= instances <= MOST_INSTANCES:
-        raise Problem(
-            400, "no_instances", f"Choose from 1 to {MOST_INSTANCES} instances.", field="instanceIds"
-        )
     try:
         wanted = params if isinstance(params, RunParams) else RunParams.model_validate(params or {})
     except ValidationError as error:
@@ -140,6 +136,10 @@ def _params(action: str, params: RunParams | Mapping[str, Any] | None, instances
     if wanted.invoice_ids and (action != Action.SEND or instances != 1):
         raise Problem(
             400, "invalid_field", "invoiceIds go with send, on one instance.", field="params.invoiceIds"
+        )
+    if not 1 <= instances <= MOST_INSTANCES:
+        raise Problem(
+            400, "no_instances", f"Choose from 1 to {MOST_INSTANCES} instances.", field="instanceIds"
         )
     return wanted
 
