@@ -84,7 +84,7 @@ def _wire_request(request: HttpRequest) -> Request:
     # gunicorn says RAW_URI, uWSGI and mod_wsgi REQUEST_URI; else no signature can be checked.
     target = meta.get("RAW_URI") or meta.get("REQUEST_URI") or ""
     return Request(
-        request.method or "", target, meta.get("HTTP_HOST", ""), headers, b"", meta.get("REMOTE_ADDR")
+        request.method or "", target, meta.get("HTTP_HOST", ""), headers, b"", meta.get("REMOTE_ADDR", "")
     )
 
 

@@ -23,7 +23,7 @@ class Request:
 
     `target` is path and query exactly as sent; `authority` host[:port]; `headers` every header in order,
     duplicates included, values decoded as latin-1; `body` the raw bytes. `peer` is the address of the
-    socket's other end, when the server knows it (`h31` needs it).
+    socket's other end: "" when the server does not know it, None when there was no socket (`h31` asks).
     """
 
     method: str
