@@ -7,7 +7,7 @@ import ipaddress
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider_federation.kit.problem import Problem
@@ -98,6 +98,7 @@ def test_a_name_is_listed_by_itself_not_by_its_address(monkeypatch: pytest.Monke
     assert code_of("https://acme.internal", ("acme.internal",)) == "ok"
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_public_is_never_more_than_the_standard_library_calls_global(address: guard.Address) -> None:
     if is_public(address):
@@ -107,6 +108,7 @@ def test_public_is_never_more_than_the_standard_library_calls_global(address: gu
         assert not getattr(address, "sixtofour", None)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_private_without_the_list(address: guard.Address) -> None:
     base = BaseUrl("https", "instance.example", 443)
@@ -119,6 +121,7 @@ def test_nothing_private_without_the_list(address: guard.Address) -> None:
     assert code == ("ok" if is_public(address) else "ssrf_blocked")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"https?://[^\s/]{1,40}(:[0-9]{1,6})?(/.*)?", fullmatch=True))
 def test_any_text_parses_or_is_a_problem(text: str) -> None:
     try:
@@ -133,6 +136,7 @@ def test_any_text_parses_or_is_a_problem(text: str) -> None:
     assert code in {"ok", "base_url_not_allowed", "ssrf_blocked"}
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.sampled_from(["dec", "hex", "oct", "short", "mapped", "nat64", "sixtofour"]))
 def test_other_spellings_of_an_address_never_pass(address: ipaddress.IPv4Address, form: str) -> None:
     number = int(address)
