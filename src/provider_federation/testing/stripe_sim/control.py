@@ -135,6 +135,13 @@ async def _reset(simulator: Simulator, wanted: dict[str, Any]) -> Any:
     return {"reset": wanted.get("account", "all")}
 
 
+async def _account(simulator: Simulator, wanted: dict[str, Any]) -> Any:
+    """The business name that invoices of the account show."""
+    account = simulator.store.account(wanted["account"], simulator.now())
+    simulator.store.rename(account, str(wanted["name"])[:100])
+    return {"account": account.id, "name": account.name}
+
+
 async def _webhook_fault(simulator: Simulator, wanted: dict[str, Any]) -> Any:
     fault = WebhookFault(**wanted)
     if fault.kind not in FAULTS:
@@ -157,6 +164,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Simulator, dict[str, Any]], Awaitable[A
     ("DELETE", "/_sim/faults"): _clear_faults,
     ("GET", "/_sim/requests"): _requests,
     ("GET", "/_sim/state"): _state,
+    ("POST", "/_sim/account"): _account,
     ("POST", "/_sim/reset"): _reset,
     ("POST", "/_sim/webhooks/faults"): _webhook_fault,
     ("POST", "/_sim/webhooks/flush"): _flush,

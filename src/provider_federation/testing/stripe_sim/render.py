@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from provider_federation.testing.stripe_sim.errors import invalid
 from provider_federation.testing.stripe_sim.shape import list_of
-from provider_federation.testing.stripe_sim.store import Object
+from provider_federation.testing.stripe_sim.store import Object, deep_copy
 
 if TYPE_CHECKING:
     from provider_federation.testing.stripe_sim.call import Call
@@ -18,7 +18,7 @@ _DEEPEST_EXPAND = 4
 
 def render(call: Call, body: Object) -> Object:
     """The object as an answer shows it."""
-    shown = {name: value for name, value in body.items() if not name.startswith("_")}
+    shown = {name: deep_copy(value) for name, value in body.items() if not name.startswith("_")}
     special = _RENDERERS.get(body.get("object", ""))
     finished = body.get("deleted") or not body.keys() & {"_lines", "_items"}  # a preview is rendered already
     return shown if finished or special is None else special(call, body, shown)
@@ -48,7 +48,7 @@ def _subscription(call: Call, body: Object, shown: Object) -> Object:
 def _credit_note(call: Call, body: Object, shown: Object) -> Object:
     lines = body["_lines"]
     shown["lines"] = list_of(
-        [dict(line) for line in lines[:_LINES_SHOWN]],
+        deep_copy(lines[:_LINES_SHOWN]),
         f"/v1/credit_notes/{body['id']}/lines",
         has_more=len(lines) > _LINES_SHOWN,
     )

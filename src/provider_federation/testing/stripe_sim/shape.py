@@ -106,11 +106,4 @@ def deleted(kind: str, identity: str) -> dict[str, Any]:
     return {"id": identity, "object": kind, "deleted": True}
 
 
-AUTOMATIC_TAX_OFF: dict[str, Any] = {
-    "disabled_reason": None,
-    "enabled": False,
-    "liability": None,
-    "provider": None,
-    "status": None,
-}
 API_VERSION: str = stripe.api_version

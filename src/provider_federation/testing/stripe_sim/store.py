@@ -36,6 +36,7 @@ class Account:
 
     id: str
     created: int
+    name: str = "Stripe simulator"
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     remembered: dict[str, Remembered] = field(default_factory=dict)
 
@@ -90,15 +91,23 @@ class Store:
         ):
             self.accounts[account].remembered[record[0]] = Remembered(*record)
         self.settings.update(database.execute("select name, value from setting"))
+        for account in self.accounts.values():
+            account.name = self.settings.get(f"name:{account.id}", account.name)
 
     def account(self, identity: str, now: int) -> Account:
         """The account, made at its first use."""
         found = self.accounts.get(identity)
         if found is None:
-            found = self.accounts[identity] = Account(identity, now)
+            name = self.settings.get(f"name:{identity}", Account.name)
+            found = self.accounts[identity] = Account(identity, now, name)
             if self._database:
                 self._database.execute("insert into account values (?, ?)", (identity, now))
         return found
+
+    def rename(self, account: Account, name: str) -> None:
+        """Give the account the business name that its invoices show."""
+        account.name = name
+        self.set(f"name:{account.id}", name)
 
     def set(self, name: str, value: str) -> None:
         self.settings[name] = value
@@ -226,7 +235,7 @@ class Transaction:
     def edit(self, kind: str, identity: str) -> Object:
         """The object to change. KeyError when there is none."""
         if (kind, identity) not in self.changes:
-            self.changes[kind, identity] = _copy(self.account.kind(kind)[identity])
+            self.changes[kind, identity] = deep_copy(self.account.kind(kind)[identity])
         body = self.changes[kind, identity]
         if body is None:
             raise KeyError(identity)
@@ -251,7 +260,8 @@ class Transaction:
                 yield body
 
 
-def _copy(value: Any) -> Any:
+def deep_copy(value: Any) -> Any:
+    """JSON data copied all the way down; several times faster than `copy.deepcopy`."""
     if isinstance(value, dict):
-        return {name: _copy(item) for name, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+        return {name: deep_copy(item) for name, item in value.items()}
+    return [deep_copy(item) for item in value] if isinstance(value, list) else value

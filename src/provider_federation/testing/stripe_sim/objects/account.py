@@ -29,8 +29,13 @@ def retrieve_current_account(call: Call) -> Object:
         payouts_enabled=True,
         type="standard",
         external_accounts=list_of([], f"/v1/accounts/{call.account}/external_accounts"),
-        business_profile={"name": "Stripe simulator", "support_email": None, "url": None},
-        settings={"dashboard": {"display_name": "Stripe simulator", "timezone": "Etc/UTC"}},
+        business_profile={"name": call.tx.account.name, "support_email": None, "url": None},
+        settings={
+            "branding": fill(stripe.Account.Settings.Branding),
+            "card_payments": fill(stripe.Account.Settings.CardPayments),
+            "dashboard": {"display_name": call.tx.account.name, "timezone": "Etc/UTC"},
+            "payments": fill(stripe.Account.Settings.Payments),
+        },
     )
 
 

@@ -28,11 +28,10 @@ from provider_federation.testing.stripe_sim.objects.customers import (
 from provider_federation.testing.stripe_sim.objects.invoice_lines import take_pending_items
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.routes import route
-from provider_federation.testing.stripe_sim.shape import AUTOMATIC_TAX_OFF, deleted, fill, new_id
+from provider_federation.testing.stripe_sim.shape import deleted, fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
 
 HOUR = 3_600
-_SELLER = "Stripe simulator"
 _AFTER_FINALISE = {
     "metadata",
     "auto_advance",
@@ -84,7 +83,7 @@ def new_invoice(
             id=new_id("in"),
             object="invoice",
             account_country="US",
-            account_name=_SELLER,
+            account_name=call.tx.account.name,
             amount_due=0,
             amount_overpaid=0,
             amount_paid=0,
@@ -93,7 +92,7 @@ def new_invoice(
             attempt_count=0,
             attempted=False,
             auto_advance=auto_advance,
-            automatic_tax=dict(AUTOMATIC_TAX_OFF),
+            automatic_tax=fill(stripe.Invoice.AutomaticTax, enabled=False),
             automatically_finalizes_at=at,
             billing_reason=billing_reason,
             collection_method=collection_method,

@@ -43,7 +43,7 @@ from provider_federation.testing.stripe_sim.objects.subscription_periods import 
     share,
 )
 from provider_federation.testing.stripe_sim.routes import route
-from provider_federation.testing.stripe_sim.shape import AUTOMATIC_TAX_OFF, fill, new_id
+from provider_federation.testing.stripe_sim.shape import fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
 from provider_federation.testing.stripe_sim.validation import Params
 
@@ -89,7 +89,7 @@ def _new(call: Call, customer: Object) -> Object:
             stripe.Subscription,
             id=new_id("sub"),
             object="subscription",
-            automatic_tax=dict(AUTOMATIC_TAX_OFF),
+            automatic_tax=fill(stripe.Subscription.AutomaticTax, enabled=False),
             billing_cycle_anchor=call.now,
             billing_mode=_billing_mode(wanted),
             billing_schedules=[],
