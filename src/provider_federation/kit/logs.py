@@ -15,7 +15,7 @@ import structlog
 _SECRET_NAMES = re.compile(
     r"secret|password|token|authorization|cookie|api_?key|signature|master_?key|sealed", re.IGNORECASE
 )
-_SECRET_VALUES = re.compile(r"\b(sk|rk|whsec|pft)_[A-Za-z0-9_]{6,}|\b(sha256|h31):[0-9a-f]{4,}")
+_SECRET_VALUES = re.compile(r"\b(sk|rk|whsec|pft)_[A-Za-z0-9_-]{6,}|\b(sha256|h31):[0-9a-f]{4,}")
 _SCRUBBED = "[scrubbed]"
 
 

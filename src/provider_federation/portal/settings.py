@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from provider_federation.kit import clock
 from provider_federation.kit.env import ConfigInvalid, Environment
@@ -62,6 +63,10 @@ PROVIDER_STRIPE_PRICES = {
     "ELITE": _env.text("PROVIDER_STRIPE_ELITE_PRICE_ID"),
 }
 PROVIDER_TIME_ZONE = _env.text("PROVIDER_TIME_ZONE", "UTC")   # the billing months' zone (docs/money.md, rule 3)
+try:
+    ZoneInfo(PROVIDER_TIME_ZONE)
+except (ValueError, ZoneInfoNotFoundError):
+    raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA name such as Europe/Berlin") from None
 PROVIDER_SIGNATURE_MODE = _env.text("PROVIDER_SIGNATURE_MODE", "sha256")   # what this portal expects of its instances
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
