@@ -219,8 +219,9 @@ def _create_there(row: Subscription) -> str:
 
 
 def _attach_card(row: Subscription, account: StripeAccount, customer: str, key: str) -> None:
-    """The customer's default from now on. Stripe's test cards (`pm_card_visa`) get an id of their own when they
-    are attached, and only that one can be charged: the row keeps it, so that a repeat uses the same card.
+    """The customer's default from now on. Stripe's test cards (`pm_card_visa`) get an id of their own when
+    they are attached, and only that one can be charged: the row keeps it, so that a repeat uses the same
+    card.
     """
     given = row.payment_method
     attached = account.attach_payment_method(given, customer, idempotency_key=f"pf/{key}/attach/{given}").id

@@ -1,0 +1,259 @@
+"""The real Stripe simulator as a process, a usage instance over real HTTP, and hands to do what a worker would do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from provider_federation.kit import clock
+from provider_federation.portal.directory.keys import NewKey, seal_key
+from provider_federation.portal.directory.models import Instance
+
+WEBHOOK_SECRET = "whsec_portal_tests_0123456789"
+JANUARY = "2026-01"
+FEBRUARY = "2026-02"
+NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+
+class Simulator:
+    """`provider-federation stripe-sim` on a free port."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        command = [
+            sys.executable,
+            "-c",
+            "from provider_federation.cli import main; main()",
+            "stripe-sim",
+            "--port",
+            "0",
+        ]
+        environment = {**os.environ, **environment, "PYTHONWARNINGS": "default"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.url = line.split(" at ", 1)[1].split()[0]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def control(self, lever: str, /, **wanted: Any) -> Any:
+        return self.ask("POST", f"/_sim/{lever}", json.dumps(wanted).encode())
+
+    def ask(self, method: str, path: str, body: bytes | None = None, key: str = "") -> Any:
+        request = urllib.request.Request(self.url + path, data=body, method=method)
+        if key:
+            request.add_header("Authorization", f"Bearer {key}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
+
+@dataclass
+class Books:
+    """One Stripe account of the simulator, by its key."""
+
+    simulator: Simulator
+    key: str
+
+    def get(self, path: str) -> Any:
+        return self.simulator.ask("GET", f"/v1/{path}", key=self.key)
+
+    def post(self, path: str, **form: Any) -> Any:
+        body = "&".join(f"{name}={value}" for name, value in form.items()).encode()
+        return self.simulator.ask("POST", f"/v1/{path}", body, key=self.key)
+
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Oldest first."""
+        found = self.get("events?limit=100")["data"]
+        return [event for event in reversed(found) if event["type"].startswith(kind)]
+
+    def invoices(self) -> list[dict[str, Any]]:
+        return self.get("invoices?limit=100")["data"]
+
+    def fault(self, kind: str, path: str, **more: Any) -> None:
+        self.simulator.control("faults", kind=kind, path=path, key=self.key, **more)
+
+    def writes(self, path: str) -> int:
+        """POSTs to a path that were not replays."""
+        from provider_federation.testing.stripe_sim.store import account_id
+
+        rows = self.simulator.ask(
+            "GET", f"/_sim/requests?method=POST&path={path}&account={account_id(self.key)}"
+        )["requests"]
+        return len([row for row in rows if not row["replayed"] and row["status"] == 200])
+
+
+@dataclass
+class UsageInstance:
+    """Answers `GET /api/provider/usage` for the months it is told of; can be told to misbehave."""
+
+    org: str
+    currency: str = "usd"
+    months: dict[str, dict[str, Any]] = field(default_factory=dict)
+    page: int = 2
+    faults: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def uses(
+        self, month: str, leads: int, ai: str = "0", calls: int = 1, first: int = 1, **more: Any
+    ) -> None:
+        start = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
+        items = [
+            {
+                "leadId": f"lead-{month}-{number}",
+                "leadPublicId": f"L-{month}-{number}",
+                "convertedAt": (start + timedelta(hours=number)).isoformat(),
+                "evidence": "sha256:" + "0" * 64,
+            }
+            for number in range(first, first + leads)
+        ]
+        self.months[month] = {"items": items, "ai": ai, "calls": calls, **more}
+
+    def answer(self, target: str) -> tuple[int, dict[str, Any]]:
+        self.requests += 1
+        self.gate.wait(20)
+        if self.faults:
+            return self.faults.pop(0)
+        query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+        label, at = query["period"], int(query.get("cursor") or 0)
+        used = self.months.get(label, {"items": [], "ai": "0", "calls": 0})
+        start = datetime.fromisoformat(f"{label}-01T00:00:00+00:00")
+        end = (start + timedelta(days=32)).replace(day=1)
+        items = used["items"][at : at + self.page]
+        more = at + self.page < len(used["items"])
+        return 200, {
+            "ok": True,
+            "clientOrgId": used.get("org", self.org),
+            "currency": self.currency,
+            "period": {
+                "label": label,
+                "start": start.isoformat(),
+                "end": end.isoformat(),
+                "closed": end <= clock.now(),
+            },
+            "leads": {
+                "count": used.get("count", len(used["items"])),
+                "items": items,
+                "nextCursor": str(at + self.page) if more else None,
+            },
+            "ai": {
+                "cost": used["ai"],
+                "currency": self.currency,
+                "calls": used["calls"],
+                "capCents": 999_999,
+            },
+            "limits": {"leads": {"used": 0, "limit": 100}},
+        }
+
+
+def _handler(instance: UsageInstance) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            status, data = instance.answer(self.path)
+            content = json.dumps(data).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+            del format, args
+
+    return Handler
+
+
+def enrol(usage: UsageInstance, name: str, **more: Any) -> Instance:
+    now = clock.now()
+    instance = Instance.objects.create(
+        name=name,
+        title=f"{name.title()} Ltd",
+        org_id=usage.org,
+        base_url=usage.url,
+        billing_email=f"{name}@example.com",
+        created_at=now,
+        updated_at=now,
+        **more,
+    )
+    seal_key(instance, NewKey(f"key-{name}", secrets.token_urlsafe(32))).save()
+    return instance
+
+
+def signed(
+    event: dict[str, Any] | bytes, *, secret: str = WEBHOOK_SECRET, at: float | None = None
+) -> tuple[bytes, str]:
+    """The body and its Stripe-Signature."""
+    raw = event if isinstance(event, bytes) else json.dumps(event).encode()
+    stamp = str(int(clock.timestamp() if at is None else at))
+    digest = hmac.new(secret.encode(), f"{stamp}.".encode() + raw, hashlib.sha256).hexdigest()
+    return raw, f"t={stamp},v1={digest}"
+
+
+def deliver(client: Any, event: dict[str, Any] | bytes, **more: Any) -> Any:
+    raw, header = signed(event, **{name: more.pop(name) for name in ("secret", "at") if name in more})
+    headers = {"Stripe-Signature": header, **more.pop("headers", {})}
+    return client.post("/api/webhooks/provider-stripe", raw, content_type="application/json", headers=headers)
+
+
+def run_jobs(most: int = 50) -> list[tuple[str, Exception]]:
+    """Do what a worker would do with the jobs that wait, once each; returns what failed."""
+    failed: list[tuple[str, Exception]] = []
+    for _ in range(most):
+        job = ProcrastinateJob.objects.filter(status="todo", queue_name="money").order_by("pk").first()
+        if job is None:
+            return failed
+        _finish(job.pk)
+        try:
+            app.tasks[job.task_name].func(**job.args)
+        except Exception as error:  # noqa: BLE001  the test looks at it
+            failed.append((job.task_name, error))
+    raise AssertionError("jobs without end")
+
+
+def _finish(job: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s", [job])
+
+
+def forget_jobs() -> None:
+    """The jobs' tables are not Django's, so its flush between tests leaves them."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
+
+
+def jobs(task: str) -> int:
+    return ProcrastinateJob.objects.filter(task_name=task, status="todo").count()
