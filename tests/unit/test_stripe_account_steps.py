@@ -153,7 +153,7 @@ def worker(world, done, number):
             if record is not None and record.result_id is not None:
                 done[number] = record.result_id
                 return
-            seen = [world.find(None)]
+            seen = [] if record is None else [world.find(None)]  # run_step looks first only where something was begun
             yield
             step = Step("order", "step", lambda since, seen=seen: seen.pop() if seen else world.find(since), world.make)
             done[number] = run_step(step, Slowly(world, record), lambda: world.at, QUICK).result_id
