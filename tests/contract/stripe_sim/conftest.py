@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import stripe
-
-from provider_federation.testing.stripe_sim import Running, start_in_thread
 from tests.contract.stripe_sim.conformance import client
 from tests.contract.stripe_sim.sim_tools import Receiver, control
+
+from provider_federation.testing.stripe_sim import Running, start_in_thread
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,9 @@ def key(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def api(sim: Running, key: str) -> Iterator[stripe.StripeClient]:
+def api(sim: Running, key: str) -> stripe.StripeClient:
     control(sim.url, "/_sim/faults", "DELETE")
-    yield client(sim.url, key)
+    return client(sim.url, key)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def raw(url: str, key: str, method: str, path: str, form: str = "", **headers: s
     return status, answered, json.loads(content)
 
 
-def control(url: str, path: str, method: str = "POST", **wanted: Any) -> Any:
+def control(url: str, path: str, method: str = "POST", /, **wanted: Any) -> Any:
     """A lever: `control(url, "/_sim/faults", kind="rate_limit")`."""
     status, _, content = http(method, url + path, json.dumps(wanted).encode() if method == "POST" else None)
     answer = json.loads(content)

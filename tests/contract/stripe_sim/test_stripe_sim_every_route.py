@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import stripe
-
-from provider_federation.testing.stripe_sim import Running
-from provider_federation.testing.stripe_sim.routes import ROUTES
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.conformance import CheckingClient, client
 from tests.contract.stripe_sim.sim_tools import control
+
+from provider_federation.testing.stripe_sim import Running
+from provider_federation.testing.stripe_sim.routes import ROUTES
 
 
 def products_and_prices(v1: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +88,11 @@ class Simulator:
                 self.store.commit(call.tx, None)
 
     def now(self) -> int:
-        """Whole seconds since 1970 UTC: the shared clock, shifted by what `/_sim/clock/advance` added."""
+        """Whole seconds since 1970 UTC: the shared clock file's time, or else the machine's and our own shift."""
         if self._moment is not None:
             return self._moment
-        return int(clock.timestamp()) + int(self.store.settings.get(_OFFSET, "0"))
+        shift = 0 if os.environ.get(clock.CLOCK_VARIABLE) else int(self.store.settings.get(_OFFSET, "0"))
+        return int(clock.timestamp()) + shift
 
     def shift_clock(self, seconds: int) -> None:
         """Move this simulator's own clock forward (used when no shared clock file owns the time)."""

@@ -71,7 +71,8 @@ class Store:
         self.tokens: dict[str, tuple[str, str]] = {}
         self.pending: dict[str, str] = {}  # webhook deliveries that wait, and their account
         self._sequence = 0
-        self._database = sqlite3.connect(path, isolation_level=None) if path else None
+        # made in the thread that starts the server, then used by its event loop only
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False) if path else None
         if self._database:
             self._open(self._database)
 
