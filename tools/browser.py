@@ -1,6 +1,6 @@
 """Is there a Chromium for the browser tests? Silent when there is one; installs Debian's where we may.
 
-Looks at the variable CHROMIUM, then at the usual names on the path. Where it is missing and cannot be installed, one
+Looks at the variable CHROMIUM, then at the usual names. Where it is missing and cannot be installed, one
 line says that the browser tests will be skipped; in CI (`CI=true`) that is an error.
 """
 
@@ -32,7 +32,9 @@ def install_chromium() -> str | None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in _INSTALL:
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=_SECONDS)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, check=False, timeout=_SECONDS
+            )
         except subprocess.TimeoutExpired:
             return None
         if done.returncode != 0:
@@ -44,8 +46,14 @@ def main() -> int:
     if find_chromium() or install_chromium():
         return 0
     wanted = os.environ.get("CHROMIUM")
-    why = f"CHROMIUM={wanted} is not a program" if wanted else "none is installed, and this user may not install one"
-    print(f"No Chromium ({why}): the browser tests will be skipped. Install chromium, or set CHROMIUM to its path.")
+    why = (
+        f"CHROMIUM={wanted} is not a program"
+        if wanted
+        else "none is installed, and this user may not install one"
+    )
+    print(
+        f"No Chromium ({why}): the browser tests will be skipped. Install chromium, or set CHROMIUM to its path."
+    )
     return 1 if os.environ.get("CI") == "true" else 0
 
 

@@ -118,7 +118,7 @@ def _options(*, stacked: bool) -> dict[str, Any]:
         "datasets": {"bar": {"borderRadius": 4, "maxBarThickness": 26, "categoryPercentage": 0.7}},
         "plugins": {"legend": {"display": False}},
         "scales": {
-            "x": {**axis, "grid": {"display": False}},
+            "x": {**axis, "grid": {"display": False}, "ticks": {"color": "#94a3b8", "maxRotation": 0}},
             "y": {**axis, "beginAtZero": True, "grid": {"color": "rgba(148,163,184,.18)"}},
         },
     }

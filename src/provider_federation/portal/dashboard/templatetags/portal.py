@@ -33,6 +33,7 @@ _TONES = {
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
 _WORDS = {
+    "ok": "done",
     "past_due": "past due",
     "bad_answer": "bad answer",
     "timed_out": "timed out",

@@ -74,7 +74,7 @@ def invoice_list(request: HttpRequest, instance: Instance | None) -> dict[str, A
     if instance is not None:
         rows, columns = rows.filter(instance=instance), _COLUMNS
         query["instance"] = str(instance.pk)
-    listing = Listing(request, rows, columns, size=25, default="-created")
+    listing = Listing(request, rows, columns, size=25 if instance is None else 10, default="-created")
     filters = {name: words(request.GET, name, 100) for name in ("q", "status", "instance", "month")}
     return {
         "listing": listing,

@@ -40,7 +40,18 @@
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
   });
 
+  // First and last day are asked for only when they count.
+  const fitWindow = (row) => {
+    const custom = row.querySelector("select").value === "custom";
+    for (const field of row.querySelectorAll("[data-custom]")) field.hidden = !custom;
+  };
+  document.addEventListener("change", (event) => {
+    const row = event.target.closest("[data-window]");
+    if (row) fitWindow(row);
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
+    for (const row of document.querySelectorAll("[data-window]")) fitWindow(row);
     for (const form of document.querySelectorAll("form")) {
       if (form.querySelector("input[data-choose]")) update(form);
     }
