@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from provider_federation.kit.env import ConfigInvalid, Environment
 
 _held: list[Any] = []
+_IDLE_MS = 15_000
 
 
 def embedded_database(folder: Path) -> str:
@@ -54,6 +55,9 @@ def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **options,
+            # A process that is frozen inside a transaction would hold its locks for as long as it is: the
+            # server ends it.
+            "options": f"-c idle_in_transaction_session_timeout={_IDLE_MS} {options.get('options', '')}".strip(),
             "pool": {
                 "min_size": 1,
                 "max_size": environment.integer("PORTAL_DB_POOL", 8, low=2, high=100),
