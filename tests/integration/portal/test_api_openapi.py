@@ -6,6 +6,7 @@ In process, with an admin's token, in a transaction that is rolled back: nothing
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -48,10 +49,8 @@ def test_no_server_error(db: None, client: Client, operation: Any, mode: Any) ->
         if "json" in answer["Content-Type"]:
             assert answer.json()["ok"] is (answer.status_code < 300)
 
-    try:
+    with suppress(Unsatisfiable):   # nothing in this route's document can be broken
         check()
-    except Unsatisfiable:
-        pytest.skip("nothing in this route's document can be broken")
 
 
 def _sendable(headers: dict[str, Any]) -> dict[str, str]:
