@@ -70,7 +70,7 @@ def database_url() -> str:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from provider_federation.cli.instance import app; app()", *arguments]
+    return [sys.executable, "-c", "from provider_federation.cli import main; main()", *arguments]
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Server:
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                command("serve", "--port", str(self.port)), env=self.environment, stdout=output, stderr=output
+                command("instance", "serve", "--port", str(self.port)), env=self.environment, stdout=output, stderr=output
             )
         wait_for(f"{self.url}/health/live", self.process, self.log)
 
@@ -287,7 +287,7 @@ def make_lead(customer: Customer) -> MakeLead:
 
 
 @pytest.fixture
-def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[datetime], None]]:
+def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     """Stand this process's clock still: `clock_file(datetime(...))`."""
     path = tmp_path / "clock.json"
 
@@ -296,4 +296,4 @@ def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
     stand(datetime(2026, 3, 10, 12, tzinfo=UTC))
     monkeypatch.setenv(clock.CLOCK_VARIABLE, str(path))
-    yield stand
+    return stand

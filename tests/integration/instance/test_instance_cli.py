@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.instance.conftest import command
 
 from provider_federation.instance import settings as settings_module
 from provider_federation.kit.env import ConfigInvalid
-from tests.integration.instance.conftest import command
 
 PASSWORD = "a long enough passphrase"
 
@@ -27,9 +27,7 @@ def run(tmp_path: Path) -> Any:
     }
 
     def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        full = [part if part != "-c" else part for part in command(*arguments)]
-        full[2] = "from provider_federation.cli import main; main()"
-        full.insert(3, "instance")
+        full = command("instance", *arguments)
         return subprocess.run(full, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False)
 
     return call

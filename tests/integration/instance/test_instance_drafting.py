@@ -173,19 +173,20 @@ class Sums(TestCase):
             self._lead(index, customers[whose], currency, price, start + timedelta(days=day), source, eligible, converted)
         middle, end = start + timedelta(days=split), start + timedelta(days=61)
         expected = {lead.pk: lead.price_cents for lead in services.preview_billable(Period(start, end))}
-        self.assertEqual(set(expected), self._billable_by_hand())
+        assert set(expected) == self._billable_by_hand()
         drafted = [*services.draft_invoices(Period(start, middle)).invoices, *services.draft_invoices(Period(middle, end)).invoices]
         lines = list(InvoiceLine.objects.all())
-        self.assertEqual({line.lead_id: line.amount_cents for line in lines}, expected)
-        self.assertEqual(len(lines), len(expected))
-        self.assertEqual(sum(invoice.total_cents for invoice in drafted), sum(expected.values()))
-        self.assertEqual(services.preview_billable(Period(start, end)), [])
+        assert {line.lead_id: line.amount_cents for line in lines} == expected
+        assert len(lines) == len(expected)
+        assert sum(invoice.total_cents for invoice in drafted) == sum(expected.values())
+        assert services.preview_billable(Period(start, end)) == []
         for invoice in drafted:
             own = list(invoice.lines.select_related("lead"))
-            self.assertEqual(invoice.total_cents, sum(line.amount_cents for line in own))
-            self.assertEqual({(line.lead.customer_id, line.lead.currency) for line in own}, {(invoice.customer_id, invoice.currency)})
+            assert invoice.total_cents == sum(line.amount_cents for line in own)
+            whose = {(line.lead.customer_id, line.lead.currency) for line in own}
+            assert whose == {(invoice.customer_id, invoice.currency)}
         numbers = sorted(invoice.number for invoice in drafted)
-        self.assertEqual(numbers, [f"INV-{number:06}" for number in range(1, len(drafted) + 1)])
+        assert numbers == [f"INV-{number:06}" for number in range(1, len(drafted) + 1)]
 
     def _lead(self, index: int, customer: Customer, currency: str, price: int, at: datetime, source: str, eligible: bool, converted: bool) -> None:
         lead = add_lead("X", customer, price_cents=price, currency=currency, source=source, at=at, public_id=f"L-{index}")

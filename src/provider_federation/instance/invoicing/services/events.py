@@ -84,7 +84,7 @@ def _try(event_pk: int) -> bool:
     except Problem as problem:
         _log.warning("stripe event still pending", row=event_pk, code=problem.code)
         return False
-    except Exception:
+    except Exception:  # noqa: BLE001  kept with its event and logged; the others go on
         _log.exception("stripe event still pending", row=event_pk)
         return False
     return True
