@@ -29,6 +29,7 @@ from provider_federation.kit.logs import get_logger
 from provider_federation.portal.fleet.execution import fail_orphans
 from provider_federation.portal.fleet.sync import schedule_due
 from provider_federation.portal.reaper import forget_old_jobs, requeue_lost_jobs
+from provider_federation.portal.revenue.services import defer_forgotten
 
 _log = get_logger(__name__)
 # Beside the jobs: the schedule, the reaper, the housekeeper and Django's own asynchronous calls.
@@ -172,6 +173,7 @@ def _with_connection(work: Callable[[], object]) -> None:
 
 def _keep_house() -> None:
     fail_orphans()
+    defer_forgotten()
     forget_old_jobs()
 
 

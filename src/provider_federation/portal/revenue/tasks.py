@@ -9,14 +9,16 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
 from provider_federation.portal.revenue import services
-from provider_federation.portal.revenue.services.jobs import APPLY, PLACE, SWEEP, defer_forgotten
+from provider_federation.portal.revenue.services.jobs import APPLY, PLACE
 
 _MOST_TRIES = 60
 _LONGEST_WAIT = 600
 
 
 class _Patiently(BaseRetryStrategy):
-    """2, 4, 8 seconds and so on, up to ten minutes; about nine hours in all, then the sweep takes over."""
+    """2, 4, 8 seconds and so on, up to ten minutes; about nine hours in all, then the worker's
+    house-keeping takes over.
+    """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         del exception  # whatever it was: what can never work was held or parked before it came here
@@ -35,13 +37,3 @@ def place_usage_invoice(invoice_id: str) -> None:
 def apply_stripe_event(event_pk: int) -> None:
     """Apply one stored event of the provider's Stripe account."""
     services.apply_event(event_pk)
-
-
-@app.periodic(cron="*/5 * * * *")
-@app.task(name=SWEEP, queue="money", queueing_lock=SWEEP)
-def sweep(timestamp: int) -> None:
-    """Give a job to what is waiting without one, whatever happened to it. `timestamp`: the turn of the
-    schedule.
-    """
-    del timestamp
-    defer_forgotten()

@@ -10,6 +10,7 @@ from provider_federation.portal.revenue.services.invoicing import (
     invoice_usage,
     release_usage_invoice,
 )
+from provider_federation.portal.revenue.services.jobs import defer_forgotten
 from provider_federation.portal.revenue.services.placing import place_usage_invoice
 from provider_federation.portal.revenue.services.report import (
     AllRevenue,
@@ -25,6 +26,7 @@ __all__ = [
     "apply_event",
     "calculate_all_revenue",
     "calculate_revenue",
+    "defer_forgotten",
     "invoice_usage",
     "place_usage_invoice",
     "raise_alert",

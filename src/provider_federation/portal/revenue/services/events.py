@@ -43,7 +43,7 @@ def receive_event(raw: bytes, signature: str | None) -> tuple[StripeEvent, bool]
     without a secret.
     """
     try:
-        event = verify_webhook(raw, signature, settings.PROVIDER_STRIPE_WEBHOOK_SECRET, clock.timestamp())
+        event = verify_webhook(raw, signature, _secrets(), clock.timestamp())
     except WebhookRefused as refused:
         raise Problem(refused.status, refused.code, refused.message) from None
     except WebhookNotConfigured:
@@ -81,6 +81,11 @@ def retry_event(event: StripeEvent, *, actor: str) -> None:
         if parked.update(state=EventState.PENDING, attempts=0, error=""):
             defer_event(event)
             record(Audited.WEBHOOK_RETRIED, actor, f"stripe_event:{event.event_id}", type=event.type)
+
+
+def _secrets() -> list[str]:
+    """One signing secret, or several with commas between them while they are being rotated."""
+    return [part.strip() for part in settings.PROVIDER_STRIPE_WEBHOOK_SECRET.split(",") if part.strip()]
 
 
 def _check_ours(event: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from provider_federation.portal.revenue.models import EventState, StripeEvent, U
 
 PLACE = "revenue.place_usage_invoice"
 APPLY = "revenue.apply_stripe_event"
-SWEEP = "revenue.sweep"
 
 
 def defer_placing(invoice: UsageInvoice) -> None:
