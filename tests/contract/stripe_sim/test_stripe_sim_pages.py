@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import pytest
 import stripe
-
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.sim_tools import http
 

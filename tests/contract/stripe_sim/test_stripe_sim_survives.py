@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import stripe
-
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.conformance import client
 from tests.contract.stripe_sim.sim_tools import control, http, raw

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import stripe
-
-from provider_federation.kit import clock
-from provider_federation.testing.stripe_sim import Hook, Running, start_in_thread
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.conformance import client, complaints
 from tests.contract.stripe_sim.sim_tools import Receiver, control, http, until
+
+from provider_federation.kit import clock
+from provider_federation.testing.stripe_sim import Hook, Running, start_in_thread
 
 
 @pytest.fixture
