@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from tests.crash.worker_portal import Portal, until
 from tests.integration.portal.fleet.fakes import FakeInstance
 

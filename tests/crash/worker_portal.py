@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-
 from tests.integration.portal.fleet.fakes import FakeInstance
 
 _START = "from provider_federation.cli import main; main()"
@@ -121,7 +120,9 @@ class Portal:
         self.fakes.extend(new)
         for fake in new:
             self.secrets.append(fake.secret)
-            self.cli("instance", "add", fake.name, f"org_{fake.name}", fake.base_url, f"key-{fake.name}", "--secret-stdin", typed=fake.secret)
+            key = {"id": f"key-{fake.name}", "secret": fake.secret}
+            body = {"name": fake.name, "clientOrgId": f"org_{fake.name}", "baseUrl": fake.base_url, "key": key}
+            assert self.ask("POST", "/api/provider/instances", body)["ok"]
         return new
 
     def ids(self, fakes: list[FakeInstance]) -> list[str]:
@@ -135,9 +136,12 @@ class Portal:
         return started["run"]["id"]
 
     def done(self, run_id: str) -> dict[str, Any]:
-        return until(
-            lambda: (view := self.ask("GET", f"/api/provider/fleet/{run_id}"))["run"]["status"] == "done" and view, why="the run",
-        )
+        path = f"/api/provider/fleet/{run_id}"
+        try:
+            return until(lambda: (view := self.ask("GET", path))["run"]["status"] == "done" and view, 60, "the run")
+        except AssertionError as error:
+            logs = "\n".join(self.log_of(process)[-3000:] for process in self.processes[1:])
+            raise AssertionError(f"{error}\n{self.ask('GET', path)}\n{logs}") from None
 
     def stop(self) -> None:
         for fake in self.fakes:

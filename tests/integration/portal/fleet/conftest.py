@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.integration.portal.fleet.fakes import FakeInstance
 
 from provider_federation.kit import clock
 from provider_federation.portal.directory.keys import NewKey, seal_key
 from provider_federation.portal.directory.models import Instance
-from tests.integration.portal.fleet.fakes import FakeInstance
 
 Grow = Callable[..., list[tuple[FakeInstance, Instance]]]
 

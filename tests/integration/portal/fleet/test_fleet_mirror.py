@@ -65,7 +65,7 @@ def test_any_life_of_invoices_ends_in_the_same_mirror(fleet):
 
 
 def test_a_page_read_twice_changes_nothing(fleet):
-    [(fake, instance)] = one = fleet("ada")
+    [(fake, _)] = one = fleet("ada")
     fake.add_invoice(100)
     pull(one)
     SyncState.objects.update(cursor="", epoch="")   # as if the commit of the cursor had been lost
@@ -91,7 +91,7 @@ def test_a_new_epoch_starts_over_and_drops_what_is_gone(fleet):
 
 
 def test_while_it_starts_over_the_old_rows_still_show_and_say_so(fleet):
-    [(fake, instance)] = one = fleet("ada")
+    [(fake, _)] = one = fleet("ada")
     fake.add_invoice(100)
     pull(one)
     sync._start_over(SyncState.objects.get(), None or _refusal())
@@ -107,7 +107,7 @@ def _refusal():
 
 
 def test_a_dead_instance_is_never_a_silent_zero(fleet):
-    alive, dead, fresh = three = fleet("ada", "bob", "cyd")
+    alive, dead, _fresh = three = fleet("ada", "bob", "cyd")
     for fake, _ in three[:2]:
         fake.add_invoice(100, status="open")
     pull(three)
@@ -142,7 +142,7 @@ def test_old_figures_are_overdue(fleet, tmp_path, monkeypatch):
 
 
 def test_disabled_instances_are_counted_apart(fleet):
-    (_, first), (fake, second) = two = fleet("ada", "bob")
+    _first, (fake, second) = two = fleet("ada", "bob")
     fake.add_invoice(100)
     pull(two)
     second.enabled = False
@@ -181,7 +181,7 @@ def test_months_are_the_providers(fleet, settings):
     ({"createdAt": "2026-01-01T00:00:00"}, "unexpected_shape"), ({"createdAt": 5}, "unexpected_shape"), ({"id": "a\u0007b"}, "unexpected_shape"),
 ])
 def test_an_invoice_that_makes_no_sense_stops_the_sync_and_changes_nothing(fleet, more, code):
-    [(fake, instance)] = one = fleet("ada")
+    [(fake, _)] = one = fleet("ada")
     fake.add_invoice(100)
     pull(one)
     fake.add_invoice(200, **more)

@@ -15,7 +15,6 @@ from provider_federation.portal.fleet import sync
 from provider_federation.portal.fleet.execution import sync_many, work_on_calls
 from provider_federation.portal.fleet.models import FleetRun
 from provider_federation.portal.operators import services as operators
-from tests.integration.portal.fleet.conftest import fleet  # noqa: F401  the fixture
 
 
 class Caller:
@@ -99,7 +98,7 @@ def test_totals_and_invoices_carry_their_coverage(billing, fleet):
 
 def test_a_spreadsheet_runs_nothing(billing, fleet):
     [(fake, instance)] = fleet("ada")
-    for name in ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", ' =1"', "plain, \"quoted\""):
+    for name in ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", ' =1"', 'plain, "quoted"'):
         fake.add_invoice(100, customer={"id": "1", "name": name, "email": ""})
     sync._ensure_states()
     sync_many([instance.pk])
@@ -148,7 +147,7 @@ def test_bad_bodies(billing, body, code):
     assert not FleetRun.objects.exists()
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"[1", b"nul", b"{\"action\": NaN}"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"[1", b"nul", b'{"action": NaN}'])
 def test_bodies_that_are_not_json(billing, raw):
     answer = billing.client.post("/api/provider/fleet", raw, content_type="application/json", headers=billing.headers)
     assert answer.status_code == 400
