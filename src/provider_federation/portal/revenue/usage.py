@@ -36,7 +36,8 @@ from provider_federation.portal.shim import (
 )
 
 PAGE = 200
-MOST_PAGES = 250
+MOST_PAGES = 500
+READS = 3
 READ_TIMEOUT = 15.0
 ALL_TIMEOUT = 20.0
 
@@ -56,7 +57,7 @@ class _Lead(_Wire):
 
 class _Leads(_Wire):
     count: int
-    items: list[_Lead] = Field(max_length=PAGE)
+    items: list[_Lead] = Field(max_length=1000)
     next_cursor: str | None = Field(alias="nextCursor", default=None, max_length=1000)
 
 
@@ -161,7 +162,20 @@ async def _pull_one(shim: Shim, instance: Instance, period: Period, target: Targ
 
 
 def read_usage(instance: Instance, period: Period) -> Generator[Call, Outcome, Reading]:
-    """Yields one call a page and takes its outcome; returns the whole reading. Raises `UsageUnavailable`."""
+    """Yields one call a page and takes its outcome; returns the whole reading. Raises `UsageUnavailable`.
+
+    A lead that converts between two pages changes the figures: then all pages are read again.
+    """
+    for _ in range(READS):
+        pages = yield from _read_pages(instance, period)
+        if all(_head(page) == _head(pages[0]) for page in pages):
+            return _whole(instance, period, pages)
+    raise UsageUnavailable(
+        instance, "moving_usage", "Its figures changed while they were read; try again.", later=True
+    )
+
+
+def _read_pages(instance: Instance, period: Period) -> Generator[Call, Outcome, list[_Page]]:
     pages: list[_Page] = []
     cursor: str | None = None
     for _ in range(MOST_PAGES):
@@ -170,7 +184,7 @@ def read_usage(instance: Instance, period: Period) -> Generator[Call, Outcome, R
         pages.append(_parse(instance, outcome))
         cursor = pages[-1].leads.next_cursor
         if not cursor:
-            return _whole(instance, period, pages)
+            return pages
     raise UsageUnavailable(instance, "page_cap", "Its list of leads does not end.", later=False)
 
 
@@ -220,10 +234,6 @@ def _parse(instance: Instance, outcome: Outcome) -> _Page:
 
 def _whole(instance: Instance, period: Period, pages: list[_Page]) -> Reading:
     first = pages[0]
-    if any(_head(page) != _head(first) for page in pages):
-        raise UsageUnavailable(
-            instance, "moving_usage", "Its figures changed while they were read; try again.", later=True
-        )
     try:
         usage = Usage(
             client=first.client,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,6 +111,7 @@ class UsageInstance:
     page: int = 2
     faults: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     requests: int = 0
+    after_a_page: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.gate = threading.Event()
@@ -148,12 +150,15 @@ class UsageInstance:
             return self.faults.pop(0)
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
         label, at = query["period"], int(query.get("cursor") or 0)
+        if int(query.get("limit", 100)) > 200:
+            return 400, {"ok": False, "error": "limit: at most 200", "reason": "invalid_field"}
         used = self.months.get(label, {"items": [], "ai": "0", "calls": 0})
         start = datetime.fromisoformat(f"{label}-01T00:00:00+00:00")
         end = (start + timedelta(days=32)).replace(day=1)
         items = used["items"][at : at + self.page]
         more = at + self.page < len(used["items"])
-        return 200, {
+        changes, self.after_a_page = self.after_a_page, None
+        answer = {
             "ok": True,
             "clientOrgId": used.get("org", self.org),
             "currency": self.currency,
@@ -176,6 +181,9 @@ class UsageInstance:
             },
             "limits": {"leads": {"used": 0, "limit": 100}},
         }
+        if changes:
+            changes()
+        return 200, answer
 
 
 def _handler(instance: UsageInstance) -> type[BaseHTTPRequestHandler]:

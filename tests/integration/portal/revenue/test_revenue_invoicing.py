@@ -258,3 +258,10 @@ def test_unknown_client_and_missing_permission(books, grow, api):
 
     assert ask(api, "org_nobody").status_code == 404
     assert ask(Client(), "org_ada").status_code == 401
+
+
+def test_a_lead_that_converts_between_two_pages_is_neither_lost_nor_doubled(books, grow, api):
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 5)
+    usage.after_a_page = lambda: usage.uses(FEBRUARY, 6)
+    assert ask(api, "org_ada").json()["invoice"]["totalCents"] == 60_000
