@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from provider_federation.kit.env import ConfigInvalid
+from provider_federation.kit.env import ConfigInvalid, Environment
 
 if TYPE_CHECKING:
     from provider_federation.testing.stripe_sim import Hook
@@ -35,8 +36,10 @@ def stripe_sim(
     ] = None,
 ) -> None:
     """Run the Stripe simulator: a double of Stripe's API for tests and the demo."""
+    from provider_federation.kit.logs import configure_logs
     from provider_federation.testing.stripe_sim import serve
 
+    configure_logs(service="stripe-sim", development=Environment().development, level=logging.WARNING)
     texts = [*(hook or []), *os.environ.get(HOOKS_VARIABLE, "").split()]
     hooks = [_hook(text) for text in texts]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_it_renews_every_month_once(sim: Running, api: stripe.StripeClient, subs
     assert [row.billing_reason for row in rows] == ["subscription_cycle"] * 3 + ["subscription_create"]
     assert [(row.total, row.status) for row in rows] == [(9700, "paid")] * 4
     lines = [row.lines.data[0].period for row in reversed(rows)]
-    assert all(before.end == after.start for before, after in zip(lines, lines[1:], strict=False))
+    assert all(before.end == after.start for before, after in itertools.pairwise(lines))
     latest = api.v1.subscriptions.retrieve(subscribed.id)
     assert (_item(latest).current_period_start, _item(latest).current_period_end) == (lines[-1].start, lines[-1].end)
     parent: Any = rows[0].parent

@@ -13,7 +13,7 @@ from pathlib import Path
 import stripe
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.conformance import client
-from tests.contract.stripe_sim.sim_tools import control, http, raw
+from tests.contract.stripe_sim.sim_tools import control, http, raw, until
 
 KEY = "sk_test_survivor"
 _COMMAND = "import sys; from pathlib import Path; from provider_federation.cli.stripe_sim import stripe_sim; stripe_sim(port=int(sys.argv[1]), data=Path(sys.argv[2]))"
@@ -57,8 +57,7 @@ def test_everything_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     workers = [threading.Thread(target=hammer, args=(number,)) for number in range(3)]
     for worker in workers:
         worker.start()
-    while len(acknowledged) < 40:
-        pass
+    until(lambda: len(acknowledged) >= 40, 60)
     first.kill()
     for worker in workers:
         worker.join(20)

@@ -76,6 +76,7 @@ def _build(listener: socket.socket, data: Path | None, hooks: Sequence[Hook]) ->
     )
     config = uvicorn.Config(
         StripeSim(simulator),
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",

@@ -72,7 +72,9 @@ class Store:
         self.pending: dict[str, str] = {}  # webhook deliveries that wait, and their account
         self._sequence = 0
         # made in the thread that starts the server, then used by its event loop only
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False) if path else None
+        self._database = (
+            sqlite3.connect(path, isolation_level=None, check_same_thread=False) if path else None
+        )
         if self._database:
             self._open(self._database)
 
