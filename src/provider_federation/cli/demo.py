@@ -146,20 +146,14 @@ def _guarded(world: Any, job: Any) -> int:
 
 
 def _welcome(world: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     plan = world.plan
-    table = Table(title="Everything runs. Ctrl-C stops it.", title_justify="left")
-    for column in ("what", "address", "sign in as", "password"):
-        table.add_column(column, no_wrap=column != "what")
-    table.add_row("Provider Portal", plan.portal_url, plan.operator, plan.operator_password)
+    _say("\nEverything runs. Ctrl-C stops it.\n")
+    _say(_entry("Provider Portal", plan.portal_url, plan.operator, plan.operator_password))
     for instance in plan.instances:
-        table.add_row(
-            f"{instance.title} ({instance.mode}, {instance.plan})",
-            instance.base_url,
-            instance.owner,
-            instance.password,
-        )
-    table.add_row("Stripe simulator", plan.stripe_url, "", "")
-    Console(highlight=False).print(table)
+        title = f"{instance.title} ({instance.plan}, signs with {instance.mode})"
+        _say(_entry(title, instance.base_url, instance.owner, instance.password))
+    _say(f"  Stripe simulator   {plan.stripe_url}\n")
+
+
+def _entry(title: str, address: str, person: str, password: str) -> str:
+    return f"  {title}\n    {address}   sign in as {person}  {password}"

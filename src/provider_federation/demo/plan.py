@@ -201,6 +201,7 @@ def instance_environment(plan: DemoPlan, instance: InstancePlan) -> dict[str, st
         "INSTANCE_NAME": instance.name,
         "INSTANCE_ORG_ID": instance.org,
         "INSTANCE_TITLE": instance.title,
+        "INSTANCE_PLAN": instance.plan,
         "INSTANCE_BASE_URL": instance.base_url,
         "STRIPE_SECRET_KEY": instance.stripe_key,
         "STRIPE_WEBHOOK_SECRET": instance.webhook_secret,
