@@ -68,9 +68,9 @@ def badge(status: str, words: str = "") -> SafeString:
 
 
 @register.filter
-def ago(at: datetime | None) -> SafeString | str:
+def ago(at: datetime | str | None) -> SafeString | str:
     """`3 min ago`, with the exact instant (UTC) on hover and for screen readers; nothing is `never`."""
-    if at is None:
+    if not isinstance(at, datetime):  # a template hands over "" for what is not there
         return "never"
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>',
@@ -81,9 +81,9 @@ def ago(at: datetime | None) -> SafeString | str:
 
 
 @register.filter
-def instant(at: datetime | None) -> SafeString | str:
+def instant(at: datetime | str | None) -> SafeString | str:
     """`2026-02-03 14:05` in UTC, or a dash."""
-    if at is None:
+    if not isinstance(at, datetime):  # a template hands over "" for what is not there
         return "—"
     return format_html(
         '<time class="pf-number" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}"
@@ -91,9 +91,9 @@ def instant(at: datetime | None) -> SafeString | str:
 
 
 @register.filter
-def day(at: datetime | None) -> str:
+def day(at: datetime | str | None) -> str:
     """`3 Feb 2026` (UTC), or a dash."""
-    return f"{at.day} {at:%b %Y}" if at is not None else "—"
+    return f"{at.day} {at:%b %Y}" if isinstance(at, datetime) else "—"
 
 
 @register.filter

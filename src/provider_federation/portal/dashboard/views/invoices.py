@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
+from provider_federation.money import MoneyError, Period
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
     Column,
@@ -103,8 +105,9 @@ def _filtered(request: HttpRequest) -> QuerySet[ClientInvoice]:
 
 
 def _of_month(rows: QuerySet[ClientInvoice], label: str) -> QuerySet[ClientInvoice]:
-    """Created in `YYYY-MM` (UTC); anything else filters nothing."""
-    year, _, month = label.partition("-")
-    if not (len(label) == 7 and year.isdecimal() and month.isdecimal()):
+    """Created in the billing month `YYYY-MM`; anything else filters nothing."""
+    try:
+        month = Period.month(label, settings.PROVIDER_TIME_ZONE)
+    except MoneyError:
         return rows
-    return rows.filter(created_at__year=int(year), created_at__month=int(month))
+    return rows.filter(created_at__gte=month.start, created_at__lt=month.end)

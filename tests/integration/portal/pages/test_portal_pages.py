@@ -1,0 +1,241 @@
+"""Every page, as every role; and what may never be on one."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver, reverse
+from tests.browser import portal_seed
+
+from provider_federation.portal.dashboard.urls import urlpatterns
+from provider_federation.portal.operators.models import Operator
+from provider_federation.portal.operators.permissions import PERMISSIONS
+
+pytestmark = pytest.mark.django_db
+
+READ_PAGES = {
+    "overview": "billing.read", "instances": "instances.read", "add-instance": "instances.manage", "runs": "fleet.read",
+    "new-run": "fleet.act", "invoices": "billing.read", "invoices-csv": "billing.read", "subscriptions": "billing.read",
+    "add-subscription": "billing.manage", "revenue": "billing.read", "usage-invoices": "billing.read",
+    "webhooks": "billing.read", "operators": "operators.manage", "add-operator": "operators.manage",
+    "add-token": "operators.manage", "audit": "audit.read",
+    "instance": "instances.read", "instance-state": "instances.read", "edit-instance": "instances.manage",
+    "replace-key": "instances.manage", "run": "fleet.read", "run-progress": "fleet.read", "subscription": "billing.read",
+    "client-revenue": "billing.read", "make-usage-invoice": "billing.manage", "usage-invoice": "billing.read",
+    "edit-operator": "operators.manage", "set-password": "operators.manage",
+}
+# These ask the instances, so they are not called without one; test_portal_actions has them.
+ASKING = {"revenue-now", "client-revenue-now"}
+WRITES = {
+    "switch-instance": "instances.manage", "check-instance": "instances.check", "cancel-run": "fleet.act",
+    "retry-run": "fleet.act", "cancel-subscription": "billing.manage", "release-usage-invoice": "billing.manage",
+    "retry-webhook": "billing.manage", "resolve-alert": "billing.manage", "revoke-token": "operators.manage",
+}
+
+
+@pytest.fixture
+def seeded():
+    return portal_seed.fill()
+
+
+def operator(role: str) -> Operator:
+    return Operator.objects.create(email=f"{role}@pages.example", name=role.title(), role=role)
+
+
+def signed_in(role: str) -> Client:
+    client = Client()
+    client.force_login(operator(role), "allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+def path_of(name: str, rows=None) -> str:
+    arguments = {}
+    if rows is not None:
+        month = rows["usage"][0].period
+        arguments = {
+            **{one: [rows["instances"][0].pk] for one in ("instance", "instance-state", "edit-instance", "replace-key", "switch-instance", "check-instance")},
+            **{one: [rows["run"].pk] for one in ("run", "run-progress", "cancel-run", "retry-run")},
+            **{one: [rows["subscriptions"][0].pk] for one in ("subscription", "cancel-subscription")},
+            **{one: [rows["instances"][0].pk, month] for one in ("client-revenue", "make-usage-invoice")},
+            **{one: [rows["usage"][0].pk] for one in ("usage-invoice", "release-usage-invoice")},
+            **{one: [Operator.objects.order_by("pk")[0].pk] for one in ("edit-operator", "set-password")},
+            "retry-webhook": [rows["event"].pk], "resolve-alert": [1], "revoke-token": ["00000000-0000-0000-0000-000000000000"],
+        }
+    return reverse(name, args=arguments.get(name, []))
+
+
+def test_every_address_is_in_the_matrix():
+    assert {pattern.name for pattern in urlpatterns} == set(READ_PAGES) | set(WRITES) | ASKING
+
+
+@pytest.mark.parametrize("role", sorted(PERMISSIONS))
+def test_the_matrix_of_roles_and_pages(seeded, role):
+    client = signed_in(role)
+    for name, permission in READ_PAGES.items():
+        expected = 200 if permission in PERMISSIONS[role] else 403
+        assert client.get(path_of(name, seeded)).status_code == expected, name
+
+
+@pytest.mark.parametrize("role", sorted(PERMISSIONS))
+def test_the_matrix_of_roles_and_refused_writes(seeded, role):
+    client = signed_in(role)
+    for name, permission in WRITES.items():
+        if permission not in PERMISSIONS[role]:
+            assert client.post(path_of(name, seeded)).status_code == 403, name
+
+
+def test_writes_take_post_only(seeded):
+    client = signed_in("admin")
+    assert {client.get(path_of(name, seeded)).status_code for name in WRITES} == {405}
+
+
+def test_strangers_are_sent_to_the_sign_in(client, seeded):
+    for name in READ_PAGES:
+        answer = client.get(path_of(name, seeded))
+        assert answer.headers["Location"].startswith("/accounts/login/?next="), name
+    assert {client.post(path_of(name, seeded)).status_code for name in WRITES} == {302}
+
+
+@pytest.mark.parametrize("role", sorted(PERMISSIONS))
+def test_an_empty_portal_says_what_to_do(role):
+    client = signed_in(role)
+    for name, permission in READ_PAGES.items():
+        if permission in PERMISSIONS[role] and not get_resolver().reverse_dict[name][0][0][1]:
+            assert client.get(path_of(name)).status_code == 200, name
+    assert "Add the first client" in signed_in_text("overview") if role == "admin" else True
+
+
+def signed_in_text(name: str) -> str:
+    client = Client()
+    client.force_login(Operator.objects.get(role="admin"), "allauth.account.auth_backends.AuthenticationBackend")
+    return client.get(path_of(name)).content.decode()
+
+
+def test_pages_ask_no_instance_and_no_stripe(seeded, monkeypatch):
+    """Sockets are refused outside loopback by pytest-socket; here even those on it."""
+    import socket
+
+    from django.db import connection
+
+    connection.ensure_connection()
+
+    def refuse(*_arguments, **_named):
+        raise AssertionError("a page opened a connection")
+
+    client = signed_in("admin")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for name in READ_PAGES:
+        assert client.get(path_of(name, seeded)).status_code == 200, name
+
+
+def test_no_secret_is_on_any_page(seeded):
+    from provider_federation.portal.directory.keys import open_key
+    from provider_federation.portal.operators.services import create_token
+
+    token, secret = create_token(name="one", role="admin", actor="t")
+    instance = seeded["instances"][0]
+    key = instance.keys.get()
+    hidden = [open_key(key, instance).secret.decode(), key.sealed, secret, token.digest, "argon2$"]
+    client = signed_in("admin")
+    for name in READ_PAGES:
+        text = client.get(path_of(name, seeded)).content.decode()
+        assert not [one for one in hidden if one in text], name
+    assert key.key_id in client.get(path_of("instance", seeded)).content.decode()
+
+
+def test_what_others_wrote_is_text_and_never_markup(seeded):
+    from provider_federation.portal.fleet.models import ClientInvoice, FleetCall
+
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+    for instance in seeded["instances"]:
+        instance.title = instance.notes = instance.check_message = evil
+        instance.save()
+    ClientInvoice.objects.update(customer_name=evil, number=evil[:60])
+    FleetCall.objects.update(sentence=evil, result={"lines": [{"leadPublicId": evil}, 7, None], "sent": [{"id": evil, "stripe": evil}],
+                             "failed": "no list", "invoices": [[]], "count": {}, "totalCents": "x", "currency": evil})
+    client = signed_in("admin")
+    for name in READ_PAGES:
+        if name == "invoices-csv":
+            continue
+        text = client.get(path_of(name, seeded)).content.decode()
+        assert "<script>alert" not in text, name
+        assert "<img src=x" not in text, name
+
+
+def test_no_page_has_an_inline_script_or_another_host(seeded):
+    client = signed_in("admin")
+    for name in READ_PAGES:
+        answer = client.get(path_of(name, seeded))
+        text = unescape(answer.content.decode())
+        assert not re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", text), name
+        assert not re.findall(r"\son[a-z]+=\"", text), name
+        loaded = re.findall(r'<(?:script|img|link|iframe)[^>]*(?:src|href)="([^"]+)"', text)
+        assert all(one.startswith(("/static/", "data:")) for one in loaded), name
+        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+@pytest.mark.parametrize("query", [
+    "sort=password", "sort=-instance__keys__sealed", "sort=%00", "page=abc", "page=999999999", "page=-1", "q=%00%25_", "q=" + "x" * 5000,
+    "status=nope", "instance=nope", "month=9999-99", "month=0000-01", "month=99999-1", "q=%ED%A0%80", "health=1", "action=x", "kind=x",
+    "cursor=x", "cursor=%00", "actor=%00", "subject=%00", "period=9999-99", "period=0000-00", "period=%00", "range=x", "plan=1", "state=1",
+    "month=%D9%A2%D9%A0%D9%A2%D9%A6-%D9%A0%D9%A1",
+])
+def test_a_strange_address_is_a_page_and_never_a_failure(seeded, query):
+    client = signed_in("admin")
+    for name in ("overview", "instances", "runs", "new-run", "invoices", "invoices-csv", "subscriptions", "revenue", "usage-invoices",
+                 "webhooks", "operators", "audit", "instance", "client-revenue", "add-subscription"):
+        assert client.get(f"{path_of(name, seeded)}?{query}").status_code == 200, (name, query)
+
+
+@pytest.mark.parametrize("path", [
+    "/instances/00000000-0000-0000-0000-000000000000/", "/runs/00000000-0000-0000-0000-000000000000/", "/instances/1/", "/runs/x/",
+    "/usage-invoices/00000000-0000-0000-0000-000000000000/", "/subscriptions/00000000-0000-0000-0000-000000000000/",
+    "/revenue/00000000-0000-0000-0000-000000000000/2026-01/", "/operators/99999/", "/operators/99999999999999999999999/",
+])
+def test_unknown_things_are_not_found(path):
+    assert signed_in("admin").get(path).status_code == 404
+
+
+def test_the_figures_of_the_overview_are_the_mirror_s(seeded):
+    from django.db.models import Sum
+
+    from provider_federation.portal.fleet.models import ClientInvoice
+
+    text = signed_in("admin").get("/").content.decode()
+    billed = ClientInvoice.objects.filter(status__in=["open", "paid", "uncollectible"]).aggregate(sum=Sum("total_cents"))["sum"]
+    assert f"${billed / 100:,.2f}" in text
+    assert "3 of 4" in text
+    assert "Driftwood Studios" in text
+    assert "held for review" in text
+
+
+def test_lists_filter_sort_and_page(seeded):
+    client = signed_in("admin")
+    acme = seeded["instances"][0]
+    text = client.get(f"/instances/{acme.pk}/?status=paid&sort=total").content.decode()
+    shown = [int(one.replace(",", "")) for one in re.findall(r'data-label="Total"[^>]*>\$([\d,]+)\.00', text)]
+    assert shown == sorted(shown)
+    assert len(shown) == 10
+    more = client.get(f"/instances/{acme.pk}/?status=paid&sort=total&page=2").content.decode()
+    assert "status=paid" in more
+    assert ">Draft<" not in text.split("<tbody>")[-1]
+    assert "ACME-" in client.get("/invoices/?q=acme-0").content.decode()
+    assert "Nothing found" in client.get("/invoices/?q=no-such-customer").content.decode()
+
+
+def test_the_csv_has_the_same_filters_and_no_formulas(seeded):
+    from provider_federation.portal.audit.models import AuditEvent
+    from provider_federation.portal.fleet.models import ClientInvoice
+
+    acme = seeded["instances"][0]
+    ClientInvoice.objects.filter(instance=acme, status="paid").update(customer_name='=HYPERLINK("http://evil")')
+    answer = signed_in("billing").get(f"/invoices/invoices.csv?instance={acme.pk}&status=paid")
+    lines = answer.content.decode().splitlines()
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert len(lines) - 1 == ClientInvoice.objects.filter(instance=acme, status="paid").count()
+    assert all("'=HYPERLINK" in line for line in lines[1:])
+    assert AuditEvent.objects.filter(kind="export.made", actor="operator:billing@pages.example").count() == 1
