@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
@@ -10,6 +12,7 @@ from django.views.decorators.http import require_GET
 from provider_federation.kit.logs import get_logger
 
 _log = get_logger(__name__)
+_migrated = threading.Event()
 
 
 @require_GET
@@ -22,7 +25,7 @@ def live(_request: HttpRequest) -> JsonResponse:
 def ready(_request: HttpRequest) -> JsonResponse:
     """200 when the database answers and every migration is applied; 503 with what fails otherwise."""
     try:
-        pending = pending_migrations()
+        pending = _pending_once()
         sentence = (
             f"{len(pending)} migrations are not applied; run `provider-federation instance migrate`"
             if pending
@@ -34,6 +37,18 @@ def ready(_request: HttpRequest) -> JsonResponse:
     if sentence:
         return JsonResponse({"ok": False, "error": sentence, "reason": "not_ready"}, status=503)
     return JsonResponse({"ok": True, "status": "ready"})
+
+
+def _pending_once() -> list[str]:
+    """Looked up until nothing is pending, then only the connection is tried: a process never loses a migration."""
+    if _migrated.is_set():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return []
+    pending = pending_migrations()
+    if not pending:
+        _migrated.set()
+    return pending
 
 
 def pending_migrations() -> list[str]:

@@ -19,7 +19,7 @@ from provider_federation.instance.leads.models import Customer, Lead, Source
 from provider_federation.instance.leads.services import add_customer, add_lead, convert_lead, set_eligible
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.money import Period, parse_window
+from provider_federation.money import BadCurrency, Period, parse_window
 
 MakeLead = Callable[..., Lead]
 WIDE = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -57,6 +57,23 @@ def test_one_invoice_per_customer_and_currency(make_lead: MakeLead) -> None:
     ]
     assert sorted(one.number for one in drafted.invoices) == ["INV-000001", "INV-000002", "INV-000003"]
     assert all(one.tax_cents == 0 and one.subtotal_cents == one.total_cents for one in drafted.invoices)
+
+
+def test_what_stripe_could_not_take_in_one_invoice_becomes_several(make_lead: MakeLead) -> None:
+    for price in (60_000_000, 50_000_000, 49_000_000, 1):
+        make_lead(price_cents=price)
+    drafted = services.draft_invoices(WIDE).invoices
+    assert sorted(one.total_cents for one in drafted) in ([60_000_000, 99_000_001], [60_000_001, 99_000_000])
+    assert queries.count_lines(drafted) == 4
+
+
+def test_a_currency_or_price_that_cannot_be_billed_is_refused(make_lead: MakeLead) -> None:
+    with pytest.raises(BadCurrency):
+        make_lead(currency="xxx")
+    for price in (0, -1, 100_000_000):
+        with pytest.raises(Problem) as refused:
+            make_lead(price_cents=price)
+        assert refused.value.code == "bad_amount"
 
 
 def test_drafting_again_shows_the_same_drafts(make_lead: MakeLead) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -126,8 +127,12 @@ def test_finalised_but_not_yet_known_here_is_found_by_our_reference(server: Any,
     Invoice.objects.filter(pk=sent.pk).update(stripe_invoice_id=None, status="draft", sent_at=None)
     assert deliver(server, event_of(sent.stripe_invoice_id or "", "invoice.finalized")).json()["state"] == "applied"
     found = Invoice.objects.get(pk=sent.pk)
-    assert (found.status, found.stripe_invoice_id, found.sent_at) == ("open", sent.stripe_invoice_id, None)
-    assert services.send_hosted_invoice(sent.pk).sent_at is not None
+    assert (found.status, found.stripe_invoice_id, found.sent_at) == ("draft", sent.stripe_invoice_id, None)
+    with pytest.raises(Problem) as refused_void:
+        services.void_draft(sent.pk)
+    assert refused_void.value.code == "not_a_draft"   # Stripe has finalised it
+    again = services.send_hosted_invoice(sent.pk)
+    assert (again.status, again.sent_at is not None) == ("open", True)
 
 
 def test_a_broken_apply_is_a_500_and_the_event_stays(stripe: Any, sent: Invoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +209,8 @@ def test_a_customer_pays_on_the_hosted_page_and_the_invoice_is_paid(server: Any,
     stripe.control("/webhooks/flush", deadline=20)
     sent.refresh_from_db()
     assert (sent.status, sent.amount_paid_cents, sent.paid_out_of_band) == ("paid", sent.total_cents, False)
-    assert {event.state for event in StripeEvent.objects.filter(type__startswith="invoice.")} == {"applied"}
+    deadline = clock.monotonic() + 15   # a delivery may still be on its way
+    while StripeEvent.objects.filter(state="pending").exists() and clock.monotonic() < deadline:
+        threading.Event().wait(0.05)
+    about_invoices = StripeEvent.objects.filter(type__startswith="invoice.").exclude(object_id="")
+    assert {(event.state, event.last_error) for event in about_invoices} == {("applied", "")}

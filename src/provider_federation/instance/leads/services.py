@@ -10,6 +10,7 @@ from django.db import transaction
 from provider_federation.instance.leads.models import HIGHEST_PRICE_CENTS, Customer, Lead, LeadStatus, Source
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem, not_found
+from provider_federation.money import check_currency
 
 
 def add_customer(name: str, email: str, *, at: datetime | None = None) -> Customer:
@@ -26,8 +27,12 @@ def add_lead(
     public_id: str | None = None,
     at: datetime | None = None,
 ) -> Lead:
-    """A new lead at `at` (default now). Its public id is what people and invoices call it."""
+    """A new lead at `at` (default now). Its public id is what people and invoices call it.
+
+    Problem `bad_amount`, or money's BadCurrency.
+    """
     _check_price(price_cents)
+    check_currency(currency)
     return Lead.objects.create(
         public_id=public_id or f"L-{secrets.token_hex(4).upper()}",
         name=name,

@@ -35,9 +35,21 @@ def set_password(email: str, password: str) -> Person:
 
 
 def set_role(email: str, role: str) -> Person:
-    person = find_person(email)
-    person.role = _checked_role(role)
-    person.save(update_fields=["role"])
+    """Another role from the next request on. Problem `invalid_field`, or 409 `last_owner`."""
+    wanted = _checked_role(role)
+    with transaction.atomic():
+        person = _changing(email, stays_owner=wanted == Role.OWNER)
+        person.role = wanted
+        person.save(update_fields=["role"])
+    return person
+
+
+def set_active(email: str, *, active: bool) -> Person:
+    """Whether somebody may sign in; without it their sessions end at once. 409 `last_owner`."""
+    with transaction.atomic():
+        person = _changing(email, stays_owner=active)
+        person.is_active = active
+        person.save(update_fields=["is_active"])
     return person
 
 
@@ -46,6 +58,15 @@ def find_person(email: str) -> Person:
         return Person.objects.get_by_natural_key(email.strip())
     except Person.DoesNotExist:
         raise not_found("person") from None
+
+
+def _changing(email: str, *, stays_owner: bool) -> Person:
+    """The person, locked with every active owner: two owners cannot remove each other in the same moment."""
+    owners = list(Person.objects.select_for_update().filter(role=Role.OWNER, is_active=True).order_by("pk"))
+    person = find_person(email)
+    if not stays_owner and [owner.pk for owner in owners] == [person.pk]:
+        raise Problem(409, "last_owner", "This is the last owner who can sign in; make somebody else an owner first.")
+    return person
 
 
 def _set_password(person: Person, password: str) -> None:

@@ -7,7 +7,7 @@ gaps, and the second of two concurrent calls sees what the first made and reuses
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -27,8 +27,10 @@ from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.queries import chargeable_leads
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem, not_found
-from provider_federation.money import Period
+from provider_federation.money import STRIPE_MAXIMUM, Period
 from provider_federation.money.period import days
+
+_MOST_LINES = 5_000
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,26 @@ def _draft(series: NumberSeries, leads: list[Lead], *, period: tuple[datetime, d
         return lead.customer_id, lead.currency
 
     ordered = sorted(leads, key=lambda lead: (*whose(lead), lead.converted_at, lead.pk))
-    made = [_draft_one(series, list(group), period) for _, group in groupby(ordered, key=whose)]
+    parcels = [parcel for _, group in groupby(ordered, key=whose) for parcel in _parcels(group)]
+    made = [_draft_one(series, parcel, period) for parcel in parcels]
     series.save(update_fields=["last_number"])
     record_change(CREATED, *made)
     return made
+
+
+def _parcels(leads: Iterable[Lead]) -> Iterator[list[Lead]]:
+    """As few invoices as Stripe takes: each with a bounded number of lines and a total of at most eight digits."""
+    parcel: list[Lead] = []
+    total = 0
+    for lead in leads:
+        price = lead.price_cents or 0
+        if parcel and (len(parcel) == _MOST_LINES or total + price > STRIPE_MAXIMUM):
+            yield parcel
+            parcel, total = [], 0
+        parcel.append(lead)
+        total += price
+    if parcel:
+        yield parcel
 
 
 def _draft_one(series: NumberSeries, leads: list[Lead], period: tuple[datetime, datetime]) -> Invoice:

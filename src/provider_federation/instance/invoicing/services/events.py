@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from provider_federation.instance.invoicing.models import EventState, Invoice, StripeEvent
 from provider_federation.instance.invoicing.services import account
@@ -157,16 +157,11 @@ def _ignore(subject: str, sentence: str) -> EventState:
 
 
 def _ours(stripe: StripeInvoice) -> Invoice | None:
-    """By Stripe's id; before we could store that, by our own reference inside."""
-    known = Invoice.objects.filter(stripe_invoice_id=stripe.id).first()
-    if known is not None:
-        return known
-    reference = stripe.metadata.get(account.ORDER_KEY)
-    return (
-        Invoice.objects.filter(reference=reference, stripe_invoice_id__isnull=True).first()
-        if reference
-        else None
-    )
+    """By Stripe's id, or by our reference inside while (or just before) a sending stores that id."""
+    reference = stripe.metadata.get(account.ORDER_KEY, "")
+    # One query: between two of them a sending could commit, and its own event would look like a stranger's.
+    found = Invoice.objects.filter(Q(stripe_invoice_id=stripe.id) | Q(reference=reference)).first()
+    return found if found is not None and found.stripe_invoice_id in {None, stripe.id} else None
 
 
 def _final(state: str) -> State:

@@ -33,9 +33,10 @@ def merge(invoice_id: int, stripe: StripeInvoice, *, sent: bool = False) -> Invo
     """
     with transaction.atomic():
         invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
-        changed = _take(invoice, stripe)
-        if sent and invoice.sent_at is None:
-            invoice.sent_at, changed = clock.now(), True
+        first_sent = sent and invoice.sent_at is None
+        if first_sent:
+            invoice.sent_at = clock.now()
+        changed = _take(invoice, stripe) or first_sent
         if changed:
             invoice.updated_at = clock.now()
             invoice.save()
@@ -54,7 +55,8 @@ def _take(invoice: Invoice, stripe: StripeInvoice) -> bool:
         return False
     before = _figures(invoice)
     invoice.stripe_invoice_id = stripe.id
-    if rank > 0:
+    if rank > 1 or (rank == 1 and invoice.sent_at is not None):
+        # Finalised and not sent is still a draft here: whoever looks for drafts to send has to find it.
         invoice.status = stripe.status
     invoice.stripe_number = stripe.number or invoice.stripe_number
     invoice.hosted_invoice_url = stripe.hosted_invoice_url or invoice.hosted_invoice_url
