@@ -199,7 +199,7 @@ def page_of_runs(cursor: str = "", limit: int = 25) -> tuple[tuple[RunView, ...]
     runs = FleetRun.objects.order_by("-created_at", "-id")
     if cursor:
         at, last = decode_cursor(cursor, (str, str))
-        instant, run_id = _read_instant(str(at)), read_uuid(str(last), "run")
+        instant, run_id = _read_instant(str(at)), _cursor_uuid(str(last))
         runs = runs.filter(Q(created_at__lt=instant) | Q(created_at=instant, id__lt=run_id))
     found = list(runs[: limit + 1])
     more = found[limit - 1] if len(found) > limit else None
@@ -362,7 +362,18 @@ def _read_instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
+        raise _not_ours() from None
+    if at.tzinfo is None:
+        raise _not_ours()
     return at
+
+
+def _cursor_uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise _not_ours() from None
+
+
+def _not_ours() -> Problem:
+    return Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")

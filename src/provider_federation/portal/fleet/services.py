@@ -4,11 +4,12 @@ together.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from procrastinate.contrib.django import app as jobs
 from pydantic import ValidationError
 
@@ -47,18 +48,16 @@ def start_run(
     """
     chosen = list({instance.pk: instance for instance in instances}.values())
     wanted = _params(action, params, len(chosen))
-    key = f"{actor} {request_key}"[:200] if request_key else None
+    key = hashlib.sha256(f"{actor}\n{request_key}".encode()).hexdigest() if request_key else None
     if key and (earlier := FleetRun.objects.filter(request_key=key).first()):
         return _same(earlier, action, wanted, chosen)
-    with transaction.atomic():
-        run = FleetRun.objects.create(
-            action=action, params=wanted.stored(), requested_by=actor, request_key=key, created_at=clock.now()
-        )
-        _defer_shards(run, _add_calls(run, chosen, wanted))
-        record(
-            Kind.RUN_STARTED, actor, f"run:{run.pk}", action=action, params=run.params, instances=len(chosen)
-        )
-    return run
+    try:
+        return _new_run(actor, action, chosen, wanted, key)
+    except IntegrityError:
+        if key is None:
+            raise
+        # Somebody sent the same key at the same moment and was first.
+        return _same(FleetRun.objects.get(request_key=key), action, wanted, chosen)
 
 
 def cancel_run(actor: str, run_id: uuid.UUID) -> FleetRun:
@@ -119,6 +118,30 @@ def settle_run(run_id: uuid.UUID) -> None:
         run.save(update_fields=["status", "finished_at"])
         failed = run.calls.filter(status=CallStatus.FAILED).count()
         record(Kind.RUN_FINISHED, "system", f"run:{run.pk}", status=run.status, failed=failed)
+
+
+def _new_run(
+    actor: str, action: str, instances: Sequence[Instance], params: RunParams, key: str | None
+) -> FleetRun:
+    """The row, its calls, its jobs and its audit event, or none of them."""
+    with transaction.atomic():
+        run = FleetRun.objects.create(
+            action=action,
+            params=params.stored(),
+            requested_by=actor,
+            request_key=key,
+            created_at=clock.now(),
+        )
+        _defer_shards(run, _add_calls(run, instances, params))
+        record(
+            Kind.RUN_STARTED,
+            actor,
+            f"run:{run.pk}",
+            action=action,
+            params=run.params,
+            instances=len(instances),
+        )
+    return run
 
 
 def _params(action: str, params: RunParams | Mapping[str, Any] | None, instances: int) -> RunParams:

@@ -137,7 +137,8 @@ def _wants_restart(state: SyncState, outcome: Outcome, page: ChangesPage | Outco
 
 
 def _begin(instance_id: uuid.UUID) -> SyncState:
-    SyncState.objects.filter(pk=instance_id).update(attempted_at=clock.now())
+    if not SyncState.objects.filter(pk=instance_id).update(attempted_at=clock.now()):
+        _ensure_states()
     return SyncState.objects.get(pk=instance_id)
 
 

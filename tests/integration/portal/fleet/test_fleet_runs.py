@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.fleet import execution, queries, services
-from provider_federation.portal.fleet.models import FleetCall, FleetRun, SyncState
+from provider_federation.portal.fleet.models import ClientInvoice, FleetCall, FleetRun, SyncState
 
 ACTOR = "operator:ada@example.com"
 
@@ -211,3 +212,34 @@ def test_every_step_is_audited(fleet):
     services.cancel_run(ACTOR, run.pk)
     kinds = list(AuditEvent.objects.filter(subject=f"run:{run.pk}").order_by("number").values_list("kind", flat=True))
     assert kinds == ["fleet.run_started", "fleet.run_finished", "fleet.run_retried", "fleet.run_cancelled"]
+
+
+def test_a_sync_by_hand_fills_the_mirror(fleet):
+    [(fake, _)] = one = fleet("ada")
+    fake.add_invoice(500)
+    [call] = work(start("sync", one)).calls
+    assert (call.status, call.result) == ("ok", {"changes": 1, "pages": 1, "restarted": False})
+    assert ClientInvoice.objects.get().total_cents == 500
+
+
+def test_a_half_written_answer_of_the_list_sends_nothing(fleet):
+    [(fake, _)] = one = fleet("ada")
+    fake.faults["/api/billing/list"] = (200, {"ok": True, "items": [{"id": "1"}], "nextCursor": "same"})
+    [call] = work(start("send", one)).calls
+    assert (call.status, call.code) == ("failed", "page_cap")
+    assert not fake.effects
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_with_one_key_make_one_run(fleet):
+    one = fleet("ada")
+
+    def ask(_number):
+        try:
+            return start("draft", one, request_key="k1").pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(ask, range(6)))) == 1
+    assert FleetRun.objects.count() == ProcrastinateJob.objects.count() == 1
