@@ -67,6 +67,7 @@ class World:
         if self.plan.prepared:
             self.real_time()
             self._start_simulator()
+            self._on_each(self._migrate_instance)  # the data may be of an older version
         else:
             self._prepare(history_from or clock.now())
         self._start_services()
@@ -120,11 +121,7 @@ class World:
 
     def _prepare(self, history_from: datetime) -> None:
         self.real_time()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            seeded = [pool.submit(self._seed_instance, instance) for instance in self.plan.instances]
-            migrated = pool.submit(self._portal_command, "portal", "migrate")
-            for job in [*seeded, migrated]:
-                job.result()
+        self._on_each(self._seed_instance)
         clock.set_clock(self.plan.clock_file, offset=(history_from - _really_now()).total_seconds())
         self._start_simulator()
         self._open_accounts()
@@ -145,9 +142,20 @@ class World:
         ]
         self.plan.save()
 
+    def _on_each(self, job: Callable[[InstancePlan], None]) -> None:
+        """`job` on every instance, and meanwhile the portal's migration."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            jobs = [pool.submit(self._portal_command, "portal", "migrate")]
+            jobs += [pool.submit(job, instance) for instance in self.plan.instances]
+            for one in jobs:
+                one.result()
+
+    def _migrate_instance(self, instance: InstancePlan) -> None:
+        run_to_end(instance.name, ["instance", "migrate"], instance_environment(self.plan, instance))
+
     def _seed_instance(self, instance: InstancePlan) -> None:
         environment = instance_environment(self.plan, instance)
-        run_to_end(instance.name, ["instance", "migrate"], environment)
+        self._migrate_instance(instance)
         seed = [
             "instance",
             "seed",
