@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.contract.stripe_sim import flows
 from tests.contract.stripe_sim.sim_tools import http, raw
 
+from provider_federation.cli.stripe_sim import _hook
+from provider_federation.kit.env import ConfigInvalid
 from provider_federation.testing.stripe_sim import Running
 from provider_federation.testing.stripe_sim.errors import StripeError
 from provider_federation.testing.stripe_sim.forms import decode_form
@@ -113,6 +115,22 @@ def test_a_wrong_method_says_so(sim: Running, key: str) -> None:
     status, _, body = raw(sim.url, key, "PUT", "/v1/customers")
     assert status == 404
     assert "THIS METHOD" in body["error"]["message"].upper()
+
+
+def test_another_api_version_is_refused(sim: Running, key: str) -> None:
+    assert raw(sim.url, key, "GET", "/v1/customers", Stripe_Version="2020-08-27")[0] == 400
+    assert raw(sim.url, key, "GET", "/v1/customers", Stripe_Version=stripe.api_version)[0] == 200
+
+
+@pytest.mark.parametrize("text", ["", "sk_live_1=http://127.0.0.1/=s", "sk_test_1=ftp://x=s", "sk_test_1=http://127.0.0.1/", "sk_test_1"])
+def test_a_bad_hook_stops_the_start(text: str) -> None:
+    with pytest.raises(ConfigInvalid, match="KEY=URL=SECRET"):
+        _hook(text)
+
+
+def test_a_hook_may_have_a_query() -> None:
+    hook = _hook("sk_test_1=http://127.0.0.1:8000/api/hook?a=b=whsec_1")
+    assert (hook.key, hook.url, hook.secret) == ("sk_test_1", "http://127.0.0.1:8000/api/hook?a=b", "whsec_1")
 
 
 def test_deleted_and_foreign_things_cannot_be_used(api: stripe.StripeClient) -> None:

@@ -145,6 +145,7 @@ class StripeSim:
     ) -> tuple[int, str, dict[str, str]]:
         account = self.simulator.store.account(account_id(_api_key(headers)), self.simulator.now())
         entry["account"] = account.id
+        _check_version(headers.get("stripe-version"))
         method, path = entry["method"], entry["path"]
         found = find_route(method, path)
         if found is None:
@@ -241,6 +242,13 @@ def _api_key(headers: dict[str, str]) -> str:
         message = f"Invalid API Key provided: {hidden}. The simulator takes keys that start with sk_test_."
         raise StripeError(401, "invalid_request_error", message, code="api_key_invalid")
     return key
+
+
+def _check_version(version: str | None) -> None:
+    """Another API version would be answered in other shapes: better a refusal than a wrong answer."""
+    if version not in {None, API_VERSION}:
+        message = f"The simulator speaks API version {API_VERSION} only, not {version}."
+        raise StripeError(400, "invalid_request_error", message, param="Stripe-Version")
 
 
 def _api_error(message: str) -> str:

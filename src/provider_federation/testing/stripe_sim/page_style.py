@@ -38,8 +38,9 @@ button{width:100%;margin-top:.75rem;font:inherit;font-weight:600;padding:.75rem;
 background:var(--go);color:#fff;cursor:pointer}
 button:hover{filter:brightness(1.1)}
 :focus-visible{outline:3px solid var(--go);outline-offset:2px}
-.error{color:var(--bad);margin:0 0 .75rem}
 a{color:inherit}
+p{margin:1rem 0 0}
+.error{color:var(--bad);margin:0 0 .75rem}
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -156,13 +156,14 @@ class Webhooks:
         until, tries = clock.monotonic() + deadline, Counter[str]()
         counts: Counter[str] = Counter()
         while clock.monotonic() < until:
+            if self._busy:  # what is on its way already must arrive, or fail, before it counts
+                await asyncio.sleep(0.01)
+                continue
             chosen = [(a, d) for a, d in self._pending() if tries[d["id"]] < attempts]
             if not chosen:
                 break
             tries.update(delivery["id"] for _, delivery in chosen)
             counts += await self._round(chosen)
-            if self._busy:
-                await asyncio.sleep(0.01)
         pending = [delivery for _, delivery in self._pending()]
         return {
             "delivered": counts["delivered"],
