@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from provider_federation.kit.pagination import encode_cursor
 from provider_federation.kit.problem import not_found
@@ -21,6 +23,10 @@ from provider_federation.portal.revenue.models import (
 from provider_federation.portal.subscriptions.models import SubscriptionInvoice
 from provider_federation.portal.subscriptions.queries import after_cursor
 
+_SUMS = {
+    name: Sum(f"{name}_cents")
+    for name in ("total", "due", "paid", "off_stripe", "remaining", "credited_unpaid", "credited_paid")
+}
 _STATUSES = (UsageStatus.OPEN, UsageStatus.PAID, UsageStatus.UNCOLLECTIBLE)
 
 
@@ -65,20 +71,20 @@ class LedgerEntry:
 
 
 def ledger_totals(instance: Instance | None = None) -> dict[str, LedgerTotals]:
-    """The ledger by currency: of one client, or of all."""
+    """The ledger by currency: of one client, or of all. Two grouped queries, however many invoices."""
     sums: dict[str, LedgerTotals] = {}
-    for entry in ledger_entries(instance):
-        sums[entry.currency] = sums.get(entry.currency, LedgerTotals()).plus(entry.totals)
+    for rows in _finalised(instance):
+        grouped = rows.order_by().values("currency", "status").annotate(invoices=Count("pk"), **_SUMS)
+        for group in grouped:
+            currency = group["currency"]
+            sums[currency] = sums.get(currency, LedgerTotals()).plus(_group_totals(group))
     return sums
 
 
 def ledger_entries(instance: Instance | None = None) -> list[LedgerEntry]:
     """Every finalised invoice that is not void, oldest first."""
-    usage = UsageInvoice.objects.filter(status__in=_STATUSES).select_related("instance")
-    fees = SubscriptionInvoice.objects.filter(status__in=_STATUSES).select_related("instance")
-    if instance is not None:
-        usage, fees = usage.filter(instance=instance), fees.filter(instance=instance)
-    entries = [_entry("usage", one, one.finalized_at or one.created_at) for one in usage]
+    usage, fees = _finalised(instance)
+    entries = [_entry("usage", one, one.finalized_at or one.created_at) for one in usage.defer("usage")]
     entries += [_entry("subscription", one, one.finalized_at or one.billed_at) for one in fees]
     return sorted(entries, key=lambda entry: (entry.billed_at, entry.stripe_invoice_id))
 
@@ -125,7 +131,7 @@ def list_usage_invoices(
     rows = UsageInvoice.objects.filter(**{name: value for name, value in given.items() if value})
     if cursor:
         rows = rows.filter(after_cursor(cursor))
-    items = list(rows.order_by("-created_at", "-id").select_related("instance")[: limit + 1])
+    items = list(rows.order_by("-created_at", "-id").select_related("instance").defer("usage")[: limit + 1])
     more, items = len(items) > limit, items[:limit]
     return InvoicePage(
         items, encode_cursor(items[-1].created_at.isoformat(), str(items[-1].pk)) if more else None
@@ -148,6 +154,14 @@ def usage_sums(period: str) -> dict[str, int]:
     return {row["currency"]: row["sum"] for row in rows.values("currency").annotate(sum=Sum("total_cents"))}
 
 
+def _finalised(instance: Instance | None) -> tuple[QuerySet[UsageInvoice], QuerySet[SubscriptionInvoice]]:
+    usage = UsageInvoice.objects.filter(status__in=_STATUSES).select_related("instance")
+    fees = SubscriptionInvoice.objects.filter(status__in=_STATUSES).select_related("instance")
+    if instance is None:
+        return usage, fees
+    return usage.filter(instance=instance), fees.filter(instance=instance)
+
+
 def _entry(kind: str, invoice: UsageInvoice | SubscriptionInvoice, at: datetime) -> LedgerEntry:
     return LedgerEntry(
         kind=kind,
@@ -162,16 +176,22 @@ def _entry(kind: str, invoice: UsageInvoice | SubscriptionInvoice, at: datetime)
 
 
 def _totals(invoice: UsageInvoice | SubscriptionInvoice) -> LedgerTotals:
-    written_off = invoice.status == UsageStatus.UNCOLLECTIBLE
+    names = ("status", *_SUMS)
+    columns = {name: getattr(invoice, name if name == "status" else f"{name}_cents") for name in names}
+    return _group_totals({"invoices": 1, **columns})
+
+
+def _group_totals(group: Mapping[str, Any]) -> LedgerTotals:
+    written_off = group["status"] == UsageStatus.UNCOLLECTIBLE
     return LedgerTotals(
-        invoices=1,
-        billed=invoice.total_cents,
-        paid=invoice.paid_cents,
-        collected=invoice.paid_cents - invoice.off_stripe_cents,
-        off_stripe=invoice.off_stripe_cents,
-        over_balance=invoice.total_cents - invoice.credited_unpaid_cents - invoice.due_cents,
-        outstanding=0 if written_off else invoice.remaining_cents,
-        written_off=invoice.remaining_cents if written_off else 0,
-        credited_unpaid=invoice.credited_unpaid_cents,
-        credited_paid=invoice.credited_paid_cents,
+        invoices=group["invoices"],
+        billed=group["total"],
+        paid=group["paid"],
+        collected=group["paid"] - group["off_stripe"],
+        off_stripe=group["off_stripe"],
+        over_balance=group["total"] - group["credited_unpaid"] - group["due"],
+        outstanding=0 if written_off else group["remaining"],
+        written_off=group["remaining"] if written_off else 0,
+        credited_unpaid=group["credited_unpaid"],
+        credited_paid=group["credited_paid"],
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import connection
 
 from provider_federation.portal.subscriptions.models import JournalStep
-from provider_federation.stripe_account import StepRecord
+from provider_federation.stripe_account import StepRecord, StripeFailed
 
 
 class DatabaseJournal:
@@ -40,8 +40,11 @@ class DatabaseJournal:
             raise JournalContradicted(f"{key} {step} led to {row.result_id} before and to {result_id} now")
 
 
-class JournalContradicted(Exception):  # noqa: N818  it names what happened
-    """One step led to two objects in Stripe: a person must look before anything else is sent."""
+class JournalContradicted(StripeFailed):
+    """One step led to two objects in Stripe: not retried, a person must look before anything else is sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("journal_contradicted", message)
 
 
 def _outside_of_transactions() -> None:

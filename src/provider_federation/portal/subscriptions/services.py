@@ -74,6 +74,8 @@ def create_subscription(
     another one, 422 `stripe_refused` (a declined card, say), 503 when it may work later.
     """
     plan = find_plan(plan_code)
+    if plan.fee_cents:
+        provider_account()  # without an account nothing may be claimed either
     price = price_of(plan.code) if plan.fee_cents else ""
     details = {name: value for name, value in (billing_details or {}).items() if value}
     row, reused = _claim(instance, plan, price, payment_method, details, actor)

@@ -154,6 +154,7 @@ def test_ledger_tells_billed_paid_collected_and_outstanding_apart(books, grow, a
         + totals.written_off
         + totals.credited_unpaid
     )
+    assert sum((entry.totals.billed for entry in queries.ledger_entries()), 0) == totals.billed
     ledger = api.get("/api/provider/billing/ledger?clientOrgId=org_ada").json()
     assert (ledger["totals"][0]["collectedCents"], ledger["totals"][0]["outstandingCents"]) == (9_700, 20_000)
     report = api.get("/api/provider/billing/reconcile").json()

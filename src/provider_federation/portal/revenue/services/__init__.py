@@ -4,7 +4,7 @@ them.
 
 from provider_federation.portal.revenue.alerts import raise_alert, resolve_alert
 from provider_federation.portal.revenue.services.applying import refresh_any_invoice
-from provider_federation.portal.revenue.services.events import apply_event, receive_event
+from provider_federation.portal.revenue.services.events import apply_event, receive_event, retry_event
 from provider_federation.portal.revenue.services.invoicing import (
     Invoiced,
     invoice_usage,
@@ -34,4 +34,5 @@ __all__ = [
     "refresh_any_invoice",
     "release_usage_invoice",
     "resolve_alert",
+    "retry_event",
 ]
