@@ -265,3 +265,26 @@ def test_a_lead_that_converts_between_two_pages_is_neither_lost_nor_doubled(book
     usage.uses(FEBRUARY, 5)
     usage.after_a_page = lambda: usage.uses(FEBRUARY, 6)
     assert ask(api, "org_ada").json()["invoice"]["totalCents"] == 60_000
+
+
+def test_169_a_counter_that_runs_backwards_is_held(books, grow, api):
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 2, "10.00", calls=10)
+    ask(api, "org_ada")
+    run_jobs()
+    [there] = books.invoices()
+    books.post(f"invoices/{there['id']}/void")
+    deliver(api, books.events("invoice.voided")[0])
+    run_jobs()
+    usage.uses(FEBRUARY, 1, "5.00", calls=5)
+    held = ask(api, "org_ada").json()["invoice"]
+    assert (held["status"], held["holdCode"]) == ("held", "counter_backwards")
+    assert jobs(PLACE) == 0
+
+
+def test_170_another_currency_than_the_clients_is_held(books, grow, api):
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 1)
+    usage.currency = "eur"
+    held = ask(api, "org_ada").json()["invoice"]
+    assert (held["status"], held["holdCode"]) == ("held", "currency_mismatch")
