@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "provider_federation.portal.middleware.SecurityHeadersMiddleware",
     "provider_federation.kit.web.errors.ApiErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "provider_federation.kit.web.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -164,6 +164,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)   # empty unless somebody collects; WhiteNoise wants to look there
 STATICFILES_DIRS = [Path(__file__).parent / "static"]
 WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 SECURE = BASE_URL.startswith("https://")
 SESSION_COOKIE_NAME = "__Host-portal" if SECURE else "portal"
