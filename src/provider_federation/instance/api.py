@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
-from ninja import NinjaAPI
 
 from provider_federation import __version__
 from provider_federation.instance.federation.api import router as federation
@@ -16,11 +15,12 @@ from provider_federation.instance.usage.api import router as usage
 from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
+from provider_federation.kit.web.openapi import DescribedApi
 from provider_federation.money import MoneyError
 
 _log = get_logger(__name__)
 
-api = NinjaAPI(
+api = DescribedApi(
     title="Provider Federation: client instance",
     version=__version__,
     urls_namespace="instance-api",

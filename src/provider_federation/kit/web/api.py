@@ -4,7 +4,6 @@ bad input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import ConfigDict
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.parser import refuse_nul
 
 
 class Strict(Schema):
@@ -59,6 +59,8 @@ def install_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(HttpError)
     def _http(_request: HttpRequest, error: HttpError) -> HttpResponse:
+        if isinstance(error.__cause__, Problem):  # what our parser said, wrapped by ninja
+            return problem_response(error.__cause__)
         code = "bad_json" if error.status_code == 400 else "request_refused"
         return problem_response(Problem(error.status_code, code, str(error)))
 
@@ -81,6 +83,7 @@ def install_handlers(api: NinjaAPI) -> None:
 
 def refuse_unknown_query(request: HttpRequest, known: Iterable[str]) -> None:
     """An unknown or repeated query parameter is a 400 `unknown_field`, so that a typo never widens a query."""
+    refuse_nul(request.GET)
     allowed = set(known)
     for name, values in request.GET.lists():
         if name not in allowed:
@@ -99,12 +102,7 @@ def refuse_unknown_query(request: HttpRequest, known: Iterable[str]) -> None:
             )
 
 
-def read_json_object(request: HttpRequest) -> dict[str, Any]:
-    """The body as a JSON object, for routes that take the body apart themselves."""
-    try:
-        value = json.loads(request.body or b"{}")
-    except (ValueError, RecursionError):
-        raise Problem(400, "bad_json", "The body is not JSON.") from None
-    if not isinstance(value, dict):
-        raise Problem(400, "bad_json", "The body must be a JSON object.")
-    return value
+def refuse_body(request: HttpRequest) -> None:
+    """For writes that take no body: one that says something is a 400, so that nobody believes it was heard."""
+    if request.body.strip() not in {b"", b"{}"}:
+        raise Problem(400, "unknown_field", "This route takes no body; send it empty.")

@@ -13,6 +13,7 @@ from ninja import NinjaAPI
 from provider_federation import __version__
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
+from provider_federation.kit.web.openapi import DescribedApi
 from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
 from provider_federation.portal.reconciliation.api import router as reconciliation
@@ -40,7 +41,7 @@ def _for_admins(view: View) -> View:
 
 def make_api() -> NinjaAPI:
     """Collect the features' routers below /api."""
-    api = NinjaAPI(
+    api = DescribedApi(
         title="Provider Portal",
         version=__version__,
         urls_namespace="portal-api",

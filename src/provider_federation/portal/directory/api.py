@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from ninja import Query, Router
 
-from provider_federation.kit.web.api import refuse_unknown_query
+from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory import queries, services
 from provider_federation.portal.directory.schemas import (
     InstanceEdit,
@@ -94,6 +94,7 @@ def enable_instance(request: HttpRequest, instance_id: uuid.UUID, payload: Versi
 )
 def check_instance(request: HttpRequest, instance_id: uuid.UUID) -> dict[str, Any]:
     refuse_unknown_query(request, ())
+    refuse_body(request)
     return _answer(services.check_instance(queries.get_instance(instance_id), actor=_actor(request)))
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.problem import Problem
-from provider_federation.kit.web.api import Strict, refuse_unknown_query
+from provider_federation.kit.web.api import Strict, refuse_body, refuse_unknown_query
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.fleet import queries, services, sync
 from provider_federation.portal.fleet.export import invoices_csv
@@ -132,6 +132,7 @@ def one_run(request: HttpRequest, run_id: str, query: Query[CallsQuery]) -> RunC
 def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
     """Stop what has not begun yet."""
     refuse_unknown_query(request, ())
+    refuse_body(request)
     run = services.cancel_run(_actor(request), queries.read_uuid(run_id, "run"))
     return OneRunOut(run=run_out(queries.run_with_calls(run.pk, limit=1)))
 
@@ -140,6 +141,7 @@ def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
 def retry(request: HttpRequest, run_id: str) -> Status[OneRunOut]:
     """Ask the failed instances of a run again."""
     refuse_unknown_query(request, ())
+    refuse_body(request)
     run = services.retry_failed(_actor(request), queries.read_uuid(run_id, "run"))
     return Status(202, OneRunOut(run=run_out(queries.run_with_calls(run.pk, limit=1))))
 

@@ -9,7 +9,7 @@ from ninja import Query, Router
 from ninja.responses import Status
 
 from provider_federation.kit.problem import Problem
-from provider_federation.kit.web.api import refuse_unknown_query
+from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.revenue import queries, services
@@ -86,6 +86,7 @@ def get_invoice(request: HttpRequest, invoice_id: str) -> dict[str, Any]:
 @router.post("/invoices/{invoice_id}/release", auth=_manage, summary="Bill what was held, after a look at it")
 def release_invoice(request: HttpRequest, invoice_id: str) -> dict[str, Any]:
     refuse_unknown_query(request, ())
+    refuse_body(request)
     held = queries.usage_invoice(invoice_id)
     return invoiced_out(services.release_usage_invoice(held, actor=_actor(request)))
 

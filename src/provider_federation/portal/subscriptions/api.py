@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 from ninja.responses import Status
 
-from provider_federation.kit.web.api import refuse_unknown_query
+from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.subscriptions import queries, services
@@ -60,6 +60,7 @@ def cancel_subscription(
     request: HttpRequest, subscription_id: str, immediate: bool = False
 ) -> dict[str, Any]:
     refuse_unknown_query(request, ("immediate",))
+    refuse_body(request)
     row = queries.get_subscription(subscription_id)
     ended = services.cancel_subscription(row, immediate=immediate, actor=_actor(request))
     return {"ok": True, "subscription": subscription_out(ended)}
