@@ -129,6 +129,19 @@ def test_below_the_minimum_is_paid_at_once_and_owed_with_the_next(api: stripe.St
     assert flows.opened(api, customer.id, 100).amount_due == 130
 
 
+def test_credit_in_one_currency_pays_nothing_in_another(api: stripe.StripeClient) -> None:
+    customer = flows.customer(api, balance=-700)
+    euro = flows.opened(api, customer.id, 1000, currency="eur")
+    assert (euro.currency, euro.amount_due, euro.starting_balance) == ("eur", 1000, 0)
+    assert api.v1.customers.retrieve(customer.id).balance == -700
+    with pytest.raises(stripe.InvalidRequestError, match="one currency"):
+        flows.opened(api, customer.id, 10, currency="eur")
+    with pytest.raises(stripe.InvalidRequestError, match="Invalid currency"):
+        flows.draft(api, customer.id, currency="zzz")
+    yen = flows.opened(api, flows.customer(api).id, 50, currency="jpy")
+    assert (yen.status, yen.amount_due) == ("open", 50)
+
+
 def test_an_empty_invoice_is_paid_at_once(api: stripe.StripeClient) -> None:
     invoice = flows.opened(api, flows.customer(api).id)
     assert (invoice.status, invoice.total, invoice.number is not None) == ("paid", 0, True)

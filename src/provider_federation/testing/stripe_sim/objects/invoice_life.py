@@ -65,6 +65,9 @@ def finalize(call: Call, invoice: Object) -> None:
         "_token": f"sim_{secrets.token_urlsafe(24)}",
     }
     invoice["status_transitions"]["finalized_at"] = call.now
+    if ending != invoice["starting_balance"] and customer["currency"] != invoice["currency"]:
+        message = f"The simulator keeps a customer's balance in one currency ({customer['currency']})."
+        raise invalid(message, None, "not_simulated")
     kind = "invoice_too_small" if 0 < ending > invoice["starting_balance"] else "applied_to_invoice"
     change_balance(
         call, customer, ending - invoice["starting_balance"], kind, invoice["currency"], invoice=invoice["id"]

@@ -23,13 +23,14 @@ def recompute(call: Call, invoice: Object) -> None:
     inclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "inclusive")
     subtotal = sum(line["amount"] for line in lines)
     customer = call.tx.find("customer", invoice["customer"]) or {}
+    balance = customer.get("balance", 0) if customer.get("currency") == invoice["currency"] else 0
     invoice |= {
         "subtotal": subtotal,
         "subtotal_excluding_tax": subtotal - inclusive,
         "total": subtotal + exclusive,
         "total_excluding_tax": subtotal - inclusive,
         "total_taxes": [dict(tax) for tax in taxes],
-        "starting_balance": customer.get("balance", 0),
+        "starting_balance": balance,
     }
     due, _ = due_and_ending_balance(invoice)
     invoice |= {"amount_due": due, "amount_remaining": due}

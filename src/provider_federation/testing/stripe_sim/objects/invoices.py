@@ -29,9 +29,24 @@ from provider_federation.testing.stripe_sim.objects.invoice_lines import take_pe
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import deleted, fill, new_id
-from provider_federation.testing.stripe_sim.store import Object
+from provider_federation.testing.stripe_sim.store import Object, deep_copy
 
 HOUR = 3_600
+_ZEROS = (
+    "amount_due", "amount_overpaid", "amount_paid", "amount_remaining", "amount_shipping", "attempt_count",
+    "post_payment_credit_notes_amount", "pre_payment_credit_notes_amount", "starting_balance", "subtotal",
+    "subtotal_excluding_tax", "total", "total_excluding_tax",
+)  # fmt: skip
+_LISTS = (
+    "customer_tax_ids", "default_tax_rates", "discounts", "total_discount_amounts",
+    "total_pretax_credit_amounts", "total_taxes", "_lines",
+)  # fmt: skip
+_BLANK: dict[str, Any] = {
+    "object": "invoice", "account_country": "US", "attempted": False, "livemode": False, "metadata": {}, "lines": None,
+    "status": "draft", "issuer": {"account": None, "type": "self"}, "_due_days": None,
+    "payment_settings": fill(stripe.Invoice.PaymentSettings, payment_method_types=None, payment_method_options=None,
+                             default_mandate=None),
+}  # fmt: skip
 _AFTER_FINALISE = {
     "metadata",
     "auto_advance",
@@ -76,62 +91,25 @@ def new_invoice(
 ) -> Object:
     """A stored draft without lines. `_due` is when it finalises by itself (in an hour, when it advances)."""
     at = call.now + HOUR if auto_advance else None
+    given = {
+        "id": new_id("in"),
+        "account_name": call.tx.account.name,
+        "auto_advance": auto_advance,
+        "automatic_tax": fill(stripe.Invoice.AutomaticTax, enabled=False),
+        "automatically_finalizes_at": at,
+        "billing_reason": billing_reason,
+        "collection_method": collection_method,
+        "currency": currency,
+        "customer": customer["id"],
+        "rendering": fill(stripe.Invoice.Rendering, pdf={"page_size": "auto"}),
+        "status_transitions": fill(stripe.Invoice.StatusTransitions),
+        "_due": at,
+    }
+    moments = dict.fromkeys(("created", "period_start", "period_end"), call.now)
+    zeros = dict.fromkeys(_ZEROS, 0)
+    lists: dict[str, list[Any]] = {name: [] for name in _LISTS}
     invoice = call.tx.add(
-        "invoice",
-        fill(
-            stripe.Invoice,
-            id=new_id("in"),
-            object="invoice",
-            account_country="US",
-            account_name=call.tx.account.name,
-            amount_due=0,
-            amount_overpaid=0,
-            amount_paid=0,
-            amount_remaining=0,
-            amount_shipping=0,
-            attempt_count=0,
-            attempted=False,
-            auto_advance=auto_advance,
-            automatic_tax=fill(stripe.Invoice.AutomaticTax, enabled=False),
-            automatically_finalizes_at=at,
-            billing_reason=billing_reason,
-            collection_method=collection_method,
-            created=call.now,
-            currency=currency,
-            customer=customer["id"],
-            customer_tax_exempt=customer["tax_exempt"],
-            customer_tax_ids=[],
-            default_tax_rates=[],
-            discounts=[],
-            issuer={"account": None, "type": "self"},
-            lines=None,
-            livemode=False,
-            metadata={},
-            period_end=call.now,
-            payment_settings={
-                "default_mandate": None,
-                "payment_method_options": None,
-                "payment_method_types": None,
-            },
-            period_start=call.now,
-            post_payment_credit_notes_amount=0,
-            pre_payment_credit_notes_amount=0,
-            starting_balance=0,
-            status="draft",
-            status_transitions=fill(stripe.Invoice.StatusTransitions),
-            subtotal=0,
-            subtotal_excluding_tax=0,
-            total=0,
-            total_discount_amounts=[],
-            total_excluding_tax=0,
-            total_pretax_credit_amounts=[],
-            total_taxes=[],
-            rendering=fill(stripe.Invoice.Rendering, pdf={"page_size": "auto"}),
-            _lines=[],
-            _due=at,
-            _due_days=None,
-            _methods=None,
-        ),
+        "invoice", fill(stripe.Invoice, **deep_copy(_BLANK), **zeros, **lists, **moments, **given)
     )
     copy_customer(invoice, customer)
     settle_currency(call, customer, currency)
