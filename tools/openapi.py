@@ -33,7 +33,9 @@ def document(side: str) -> str:
             "INSTANCE_DATA_DIR": folder,
         }
         command = [sys.executable, "-c", _PRINT, f"provider_federation.{side}.api"]
-        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+        )
     if done.returncode:
         sys.exit(f"The {side}'s document could not be made:\n{done.stderr}")
     return json.dumps(json.loads(done.stdout), indent=1, sort_keys=True) + "\n"

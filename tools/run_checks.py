@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,12 +46,22 @@ def _django(settings: str, *arguments: str, **environment: str) -> tuple[list[st
     }
 
 
+def _own_database(data: str) -> dict[str, str]:
+    """makemigrations asks a real database whether its history fits: the embedded one, and SQLite."""
+    return {
+        **PRODUCTION,
+        "DATABASE_URL": "",
+        "PORTAL_DATA_DIR": f"{data}/portal",
+        "INSTANCE_DATA_DIR": f"{data}/instance",
+    }
+
+
 def _mypy(settings: str, name: str, *paths: str) -> tuple[list[str], dict[str, str]]:
     command = [str(BIN / "mypy"), "--cache-dir", f".mypy_cache/{name}", *paths]
     return command, {**PRODUCTION, "DJANGO_SETTINGS_MODULE": settings}
 
 
-def _checks() -> dict[str, tuple[list[str], dict[str, str]]]:
+def _checks(data: str) -> dict[str, tuple[list[str], dict[str, str]]]:
     rooms = [f"{SOURCE}/cli", f"{SOURCE}/demo", *SHARED]
     return {
         "ruff": ([str(BIN / "ruff"), "check", "."], {}),
@@ -58,8 +69,10 @@ def _checks() -> dict[str, tuple[list[str], dict[str, str]]]:
         "import contracts": ([str(BIN / "lint-imports"), "--no-logo"], {}),
         "mypy portal": _mypy(PORTAL, "portal", f"{SOURCE}/portal", *rooms),
         "mypy instance": _mypy(INSTANCE, "instance", f"{SOURCE}/instance"),
-        "portal migrations": _django(PORTAL, "makemigrations", "--check", "--dry-run", **PRODUCTION),
-        "instance migrations": _django(INSTANCE, "makemigrations", "--check", "--dry-run", **PRODUCTION),
+        "portal migrations": _django(PORTAL, "makemigrations", "--check", "--dry-run", **_own_database(data)),
+        "instance migrations": _django(
+            INSTANCE, "makemigrations", "--check", "--dry-run", **_own_database(data)
+        ),
         "portal deploy check": _django(PORTAL, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION),
         "instance deploy check": _django(
             INSTANCE, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION
@@ -69,20 +82,26 @@ def _checks() -> dict[str, tuple[list[str], dict[str, str]]]:
 
 
 def main() -> int:
-    failed = []
-    for name, (command, environment) in _checks().items():
-        started = time.monotonic()
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-        )
-        print(
-            f"{'ok    ' if done.returncode == 0 else 'FAILED'} {name} ({time.monotonic() - started:.1f} s)",
-            flush=True,
-        )
-        if done.returncode:
-            print(done.stdout + done.stderr, flush=True)
-            failed.append(name)
+    with tempfile.TemporaryDirectory(prefix="pf-check-", ignore_cleanup_errors=True) as data:
+        Path(data).chmod(0o755)  # the embedded database runs as a user of its own when we are root
+        failed = [
+            name
+            for name, (command, environment) in _checks(data).items()
+            if not _holds(name, command, environment)
+        ]
     return 1 if failed else 0
+
+
+def _holds(name: str, command: list[str], environment: dict[str, str]) -> bool:
+    started = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    seconds = time.monotonic() - started
+    print(f"{'ok    ' if done.returncode == 0 else 'FAILED'} {name} ({seconds:.1f} s)", flush=True)
+    if done.returncode:
+        print(done.stdout + done.stderr, flush=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

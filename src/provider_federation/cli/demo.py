@@ -38,7 +38,8 @@ def demo(
     With --once a temporary folder and free ports are used, and the exit code says whether every figure
     agreed.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts background commands with SIGINT ignored
+        signal.signal(ending, _interrupt)
     if once:
         with tempfile.TemporaryDirectory(prefix="pf-demo-", ignore_cleanup_errors=True) as folder:
             Path(folder).chmod(0o755)  # the embedded database runs as a user of its own when we are root
