@@ -13,12 +13,13 @@ _LONGEST_INTEGER = 20
 
 class NotJson(Exception):  # noqa: N818  a reason, not a fault of ours
     """`code` is one of `not_json not_an_object too_deep`; the message says what was found, without quoting
-    the data.
+    the data. `well_formed` tells JSON that holds what we do not take from what is no JSON at all.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, well_formed: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.well_formed = well_formed
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
     except ValueError:  # json's own error; a byte order mark is one of its cases
         raise NotJson("not_json", "it is not JSON") from None
     if not isinstance(value, dict):
-        raise NotJson("not_an_object", "its outermost value is not an object")
+        raise NotJson("not_an_object", "its outermost value is not an object", well_formed=True)
     _walk(value)
     return value
 
@@ -70,12 +71,12 @@ def _walk(value: dict[str, Any]) -> None:
 
 def _text(text: str) -> None:
     if "\x00" in text:
-        raise NotJson("not_json", "it holds a NUL character")
+        raise NotJson("not_json", "it holds a NUL character", well_formed=True)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise NotJson("not_json", "it holds half a surrogate pair") from None
+            raise NotJson("not_json", "it holds half a surrogate pair", well_formed=True) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -91,12 +92,12 @@ def _constant(name: str) -> Any:
 
 def _integer(digits: str) -> int:
     if len(digits) > _LONGEST_INTEGER:
-        raise NotJson("not_json", "an integer is too long")
+        raise NotJson("not_json", "an integer is too long", well_formed=True)
     return int(digits)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise NotJson("not_json", "a number is out of range")
+        raise NotJson("not_json", "a number is out of range", well_formed=True)
     return value

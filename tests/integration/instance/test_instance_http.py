@@ -228,7 +228,7 @@ def test_bad_bodies(server: Any, target: str, what: str, raw: bytes, status: int
         ({"start": "2026-01-01"}, "bad_date", 400), ({"start": "2026-01-01\u0000", "end": "2026-01-02"}, "bad_date", 400),
         ({"lines": []}, "invalid_field", 400), ({"lines": [{}]}, "invalid_field", 400), ({"lines": [{"leadId": 5}]}, "invalid_field", 400),
         ({"lines": [{"leadId": "5", "price": 1}]}, "unknown_field", 400), ({"lines": [{"leadId": "5", "amountCents": "1"}]}, "invalid_field", 400),
-        ({"lines": [{"leadId": "5", "amountCents": 1.5}]}, "invalid_field", 400), ({"lines": [{"leadId": "5", "amountCents": 10**30}]}, "not_found", 404),
+        ({"lines": [{"leadId": "5", "amountCents": 1.5}]}, "invalid_field", 400), ({"lines": [{"leadId": "5", "amountCents": 10**30}]}, "invalid_field", 400),
         ({"lines": [{"leadId": "x"}]}, "not_found", 404), ({"lines": [{"leadId": "99999999999999999999"}]}, "not_found", 404),
         ({"lines": [{"leadId": "\u0665"}]}, "not_found", 404), ({"lines": [{"leadId": "5"}] * 1_001}, "invalid_field", 400),
         ({"lines": [{"leadId": "5", "customerId": "\ud800"}]}, "bad_json", 400), ({"lines": [{"lead_id": "5"}, {"leadId": "5"}]}, None, 400),

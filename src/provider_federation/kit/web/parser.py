@@ -16,14 +16,15 @@ class StrictParser(Parser):
     """For `NinjaAPI(parser=StrictParser())`: a body is one JSON object in UTF-8, sent as JSON."""
 
     def parse_body(self, request: HttpRequest) -> dict[str, Any]:
-        """Problems: 415 `content_type_not_allowed`, 400 `bad_json`. A body without a type is taken as JSON."""
+        """Problems: 415 `content_type_not_allowed`, 400 `bad_json invalid_field`. A body without a type is taken as JSON."""
         kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise Problem(415, "content_type_not_allowed", "Send the body with Content-Type: application/json.")
         try:
             return read_object(request.body)
         except NotJson as error:
-            raise Problem(400, "bad_json", f"The body cannot be read: {error}.") from None
+            code = "invalid_field" if error.well_formed else "bad_json"
+            raise Problem(400, code, f"The body cannot be taken: {error}.") from None
 
     def parse_querydict(
         self, data: MultiValueDict[str, Any], list_fields: list[str], request: HttpRequest
