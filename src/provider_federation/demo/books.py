@@ -4,8 +4,8 @@ portal (by its API).
 
 from __future__ import annotations
 
+import json
 import urllib.request
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,20 +56,15 @@ def stripe_book(account: StripeAccount, *, subscriptions: bool = True) -> Sums:
 class InstanceBook:
     """An instance, asked as its portal asks it: signed with the same key, from outside the portal."""
 
-    def __init__(self, instance: InstancePlan, *, forwarded_clock: float = 0.0) -> None:
+    def __init__(self, instance: InstancePlan) -> None:
         self._instance = instance
-        self._offset = forwarded_clock
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
-        import json
-
         target = path + ("?" + urlencode(query) if query else "")
         plan = self._instance
         request = Request("GET", target, urlsplit(plan.base_url).netloc, [], b"")
         key = Key(plan.key_id, plan.mode, secret=plan.secret.encode())
-        headers = dict(
-            sign(request, key, now=clock.timestamp() + self._offset, scope="provider", org=plan.org)
-        )
+        headers = dict(sign(request, key, now=clock.timestamp(), scope="provider", org=plan.org))
         address = urllib.request.Request(plan.base_url + target, headers=headers)
         with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
             value: dict[str, Any] = json.load(answer)
@@ -87,6 +82,10 @@ class InstanceBook:
 
     def sums(self) -> Sums:
         return _sums((one["status"], one["totalCents"], one["amountPaidCents"]) for one in self.invoices())
+
+    def paid(self) -> int:
+        """Cents that its customers have paid, as far as it knows."""
+        return self.sums().paid
 
     def usage(self, month: str) -> tuple[list[str], str, int]:
         """Ids of the leads converted in a month, the exact AI cost (a decimal as text), and the cap in cents."""
@@ -106,16 +105,12 @@ def portal_book(portal: Client, instance_id: str) -> Sums:
     return _sums((one["status"], one["totalCents"], one["amountPaidCents"]) for one in items)
 
 
-def portal_ledger(portal: Client, client_org_id: str | None = None) -> Counter[str]:
-    """What the portal says the clients were billed and paid, in US cents: usage and subscription invoices
-    alike.
-    """
-    query = {"clientOrgId": client_org_id} if client_org_id else {}
-    totals = portal.get("/api/provider/billing/ledger", **query)["totals"]
-    sums: Counter[str] = Counter()
-    for entry in totals:
-        if entry["currency"].lower() == "usd":
-            sums.update(
-                {"count": entry["invoices"], "billed": entry["billedCents"], "paid": entry["paidCents"]}
-            )
-    return sums
+def portal_ledger(portal: Client) -> Sums:
+    """What the portal says the clients were billed and paid: usage and subscription invoices alike."""
+    totals = portal.get("/api/provider/billing/ledger")["totals"]
+    dollars_only = [entry for entry in totals if entry["currency"].lower() == "usd"]
+    return Sums(
+        sum(entry["invoices"] for entry in dollars_only),
+        sum(entry["billedCents"] for entry in dollars_only),
+        sum(entry["paidCents"] for entry in dollars_only),
+    )

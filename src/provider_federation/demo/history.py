@@ -24,7 +24,7 @@ def make_history(world: World, months: list[datetime]) -> None:
         world.travel(end + timedelta(days=1, hours=9))
         world.say(f"living through {start:%B %Y} …")
         window = {"start": start.date().isoformat(), "end": (end - timedelta(days=1)).date().isoformat()}
-        world.run_fleet("draft", **window)
+        world.run_fleet("draft", window)
         world.run_fleet("send")
         world.sync()
         _customers_pay(world, chance)

@@ -5,9 +5,11 @@ is assumed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 from provider_federation.demo.books import (
@@ -76,8 +78,8 @@ class Walk:
     # --- the clients' invoices to their customers
 
     def _clients_invoices(self, window: dict[str, str]) -> None:
-        previews = _by_name(self.world.run_fleet("preview", **window))
-        drafts = _by_name(self.world.run_fleet("draft", **window))
+        previews = _by_name(self.world.run_fleet("preview", window))
+        drafts = _by_name(self.world.run_fleet("draft", window))
         sent = _by_name(self.world.run_fleet("send"))
         for instance in self.world.plan.instances:
             name = instance.name
@@ -108,22 +110,16 @@ class Walk:
             paid = sum(invoice.total for invoice in to_pay)
             book = self._instance_book(instance)
             # The instance learns it from nothing but the webhook.
-            _settled(
-                f"the webhooks to reach {instance.name}", book.sums, lambda sums, paid=paid: sums.paid == paid
-            )
-            self._row("pay → webhook", instance.name, dollars(paid), dollars(book.sums().paid))
+            seen = _settled(f"the webhooks to reach {instance.name}", book.paid, paid)
+            self._row("pay → webhook", instance.name, dollars(paid), dollars(seen))
 
     def _three_books(self) -> None:
         self.world.sync()
         for instance in self.world.plan.instances:
             stripe = stripe_book(self.world.client_account(instance))
             self._row("Stripe = instance", instance.name, stripe, self._instance_book(instance).sums())
-            instance_id = self.ids[instance.name]
-            seen = _settled(
-                f"the portal to mirror {instance.name}",
-                lambda i=instance_id: portal_book(self.world.portal, i),
-                lambda s, e=stripe: s == e,
-            )
+            mirror = partial(portal_book, self.world.portal, self.ids[instance.name])
+            seen = _settled(f"the portal to mirror {instance.name}", mirror, stripe)
             self._row("instance = portal", instance.name, stripe, seen)
 
     def _totals(self) -> None:
@@ -171,19 +167,12 @@ class Walk:
 
     def _provider_books(self) -> None:
         expected = stripe_book(self.world.provider_account)
-        wanted = {"count": expected.count, "billed": expected.billed, "paid": expected.paid}
-        seen = _settled(
-            "the portal's ledger to hear of it",
-            lambda: portal_ledger(self.world.portal),
-            lambda ledger: dict(ledger) == wanted,
-        )
-        self._row(
-            "ledger = provider's Stripe",
-            "all clients",
-            expected,
-            Sums(seen["count"], seen["billed"], seen["paid"]),
-        )
-        self._row("nothing outstanding", "all clients", dollars(seen["billed"]), dollars(seen["paid"]))
+        ledger = partial(portal_ledger, self.world.portal)
+        seen = _settled("the portal's ledger to hear of it", ledger, expected)
+        self._row("ledger = provider's Stripe", "all clients", expected, seen)
+        differences = self.world.portal.get("/api/provider/billing/reconcile")["differences"]
+        self._row("reconciliation", "provider's account", "0 differences", f"{len(differences)} differences")
+        self._row("nothing outstanding", "all clients", dollars(seen.billed), dollars(seen.paid))
         for instance in self.world.plan.instances:
             usage = self.world.portal.pages("/api/provider/billing/invoices", clientOrgId=instance.org)
             states = sorted({invoice["status"] for invoice in usage}) or ["none"]
@@ -201,21 +190,17 @@ def _stripe_id(invoice: dict[str, Any] | None) -> str:
     return str(invoice["stripeInvoiceId"]) if invoice else "none"
 
 
-def _settled(what: str, read: Callable[[], T], fits: Callable[[T], bool]) -> T:
-    """Read until it fits, for as long as news may take to arrive; then hand over what is there, fitting or
-    not.
+def _settled(what: str, read: Callable[[], T], expected: T) -> T:
+    """Read until it is what is expected, for as long as news may take to arrive; then hand over what is there,
+    expected or not.
     """
-    last: list[T] = []
+    last = read()
 
     def look() -> bool:
-        last[:] = [read()]
-        return fits(last[0])
+        nonlocal last
+        last = read()
+        return last == expected
 
-    try:
-        wait_until(what, look, timeout=60)
-    except (
-        CallFailed
-    ):  # the row will show the difference; a table with one wrong line says more than a traceback
-        if not last:
-            raise
-    return last[0]
+    with suppress(CallFailed):  # the row then shows the difference: a wrong line says more than an error
+        wait_until(what, look)
+    return last

@@ -5,10 +5,11 @@ they need to know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from provider_federation.demo.client import CallFailed, Client, wait_until
@@ -26,6 +27,7 @@ from provider_federation.portal.database import embedded_database, release_embed
 from provider_federation.stripe_account import StripeAccount, ensure_price
 
 _AT_ONCE = 4
+_RUN_SECONDS = 120.0
 _PROVIDER_EVENTS = (
     "customer.subscription.created", "customer.subscription.updated", "customer.subscription.deleted",
     "invoice.finalized", "invoice.sent", "invoice.paid", "invoice.payment_failed", "invoice.voided",
@@ -145,7 +147,7 @@ class World:
     def _on_each(self, job: Callable[[InstancePlan], None]) -> None:
         """`job` on every instance, and meanwhile the portal's migration."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            jobs = [pool.submit(self._portal_command, "portal", "migrate")]
+            jobs: list[Future[Any]] = [pool.submit(self._portal_command, "portal", "migrate")]
             jobs += [pool.submit(job, instance) for instance in self.plan.instances]
             for one in jobs:
                 one.result()
@@ -256,17 +258,15 @@ class World:
         if not added["instance"]["check"]["ok"]:
             raise CallFailed(f"{instance.name} was added, but its check failed: {added['instance']['check']}")
 
-    def run_fleet(self, action: str, *, timeout: float = 120, **params: Any) -> list[dict[str, Any]]:
+    def run_fleet(self, action: str, params: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """Start one action over all instances, wait for the end, and return the result of each; CallFailed
         when one failed.
         """
-        run = self.portal.post("/api/provider/fleet", {"action": action, "all": True, "params": params})[
-            "run"
-        ]
+        body = {"action": action, "all": True, "params": params or {}}
+        run = self.portal.post("/api/provider/fleet", body)["run"]
         address = f"/api/provider/fleet/{run['id']}"
-        wait_until(
-            f"the {action} run", lambda: self.portal.get(address)["run"]["status"] == "done", timeout=timeout
-        )
+        done = partial(self._is_done, address)
+        wait_until(f"the {action} run", done, timeout=_RUN_SECONDS)
         calls: list[dict[str, Any]] = self.portal.get(address, limit=200)["calls"]
         failed = [
             f"{call['instance']}: {call['sentence']} [{call['reason']}]"
@@ -276,6 +276,9 @@ class World:
         if failed:
             raise CallFailed(f"the {action} run failed at " + "; ".join(failed))
         return calls
+
+    def _is_done(self, address: str) -> bool:
+        return bool(self.portal.get(address)["run"]["status"] == "done")
 
     def sync(self) -> None:
         """Ask for the changes now. A worker that is being started again may lose nothing, so asking once

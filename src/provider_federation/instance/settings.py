@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "provider_federation.instance.invoicing",
     "provider_federation.instance.usage",
     "provider_federation.instance.federation",
+    "provider_federation.instance.pages",
 ]
 MIDDLEWARE = [
     "provider_federation.instance.middleware.SecurityHeadersMiddleware",
@@ -134,6 +135,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "provider_federation.instance.pages.context.instance",
             ],
         },
     },
@@ -141,6 +143,8 @@ TEMPLATES = [
 DATABASE_URL = _env.text("DATABASE_URL")
 DATABASES = {"default": database_settings(_env, DATA_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL = "sign_in"
+CSRF_FAILURE_VIEW = "provider_federation.instance.pages.errors.csrf_failed"
 AUTH_USER_MODEL = "people.Person"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
@@ -154,18 +158,21 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [Path(__file__).parent / "static"]
 WHITENOISE_USE_FINDERS = True  # serves straight from the packages; nothing has to be collected first
 
 # By name: in development several instances share a host, and cookies know no ports.
 SESSION_COOKIE_NAME = "__Host-instance" if SECURE else f"instance-{INSTANCE_NAME}"
 CSRF_COOKIE_NAME = "__Host-instance-csrf" if SECURE else f"instance-csrf-{INSTANCE_NAME}"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_AGE = 43_200  # twelve hours: a working day, then the password again
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 # The proxy in front redirects to https; a redirect here would loop behind one that speaks HTTP.
 SECURE_SSL_REDIRECT = False
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # says so
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576  # as the rim's limit

@@ -46,7 +46,9 @@ def _random_master_key() -> str:
 SECRET_KEY = _secret("PORTAL_SECRET_KEY", secrets.token_urlsafe(48))
 MASTER_KEYS = parse_master_keys("PORTAL_MASTER_KEYS", _secret("PORTAL_MASTER_KEYS", _random_master_key()))
 DEBUG = False
-ALLOWED_HOSTS = list(_env.names("PORTAL_ALLOWED_HOSTS")) or (["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else [])
+ALLOWED_HOSTS = list(_env.names("PORTAL_ALLOWED_HOSTS")) or (
+    ["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else []
+)
 BASE_URL = _env.text("PORTAL_BASE_URL", "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [BASE_URL] if BASE_URL.startswith("https://") else []
 
@@ -56,24 +58,31 @@ ALLOWED_PRIVATE_HOSTS = _env.names("PORTAL_ALLOW_PRIVATE_HOSTS")
 PROVIDER_STRIPE_SECRET_KEY = _env.text("PROVIDER_STRIPE_SECRET_KEY")
 PROVIDER_STRIPE_WEBHOOK_SECRET = _env.text("PROVIDER_STRIPE_WEBHOOK_SECRET")
 PROVIDER_STRIPE_ACCOUNT_ID = _env.text("PROVIDER_STRIPE_ACCOUNT_ID")
-STRIPE_API_BASE = _env.text("STRIPE_API_BASE")   # the simulator's address; empty means Stripe itself
+STRIPE_API_BASE = _env.text("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
 PROVIDER_STRIPE_PRICES = {
     "BASE": _env.text("PROVIDER_STRIPE_BASE_PRICE_ID"),
     "PRO": _env.text("PROVIDER_STRIPE_PRO_PRICE_ID"),
     "ELITE": _env.text("PROVIDER_STRIPE_ELITE_PRICE_ID"),
 }
-PROVIDER_TIME_ZONE = _env.text("PROVIDER_TIME_ZONE", "UTC")   # the billing months' zone (docs/money.md, rule 3)
+PROVIDER_TIME_ZONE = _env.text(
+    "PROVIDER_TIME_ZONE", "UTC"
+)  # the billing months' zone (docs/money.md, rule 3)
 try:
     ZoneInfo(PROVIDER_TIME_ZONE)
 except (ValueError, ZoneInfoNotFoundError):
     raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA name such as Europe/Berlin") from None
-PROVIDER_SIGNATURE_MODE = _env.text("PROVIDER_SIGNATURE_MODE", "sha256")   # what this portal expects of its instances
+PROVIDER_SIGNATURE_MODE = _env.text(
+    "PROVIDER_SIGNATURE_MODE", "sha256"
+)  # what this portal expects of its instances
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
 WORKER_DEAD_AFTER_SECONDS = _env.integer("PORTAL_WORKER_DEAD_AFTER_SECONDS", 20, low=3, high=3_600)
 if WORKER_DEAD_AFTER_SECONDS < 3 * WORKER_HEARTBEAT_SECONDS:
-    raise ConfigInvalid("PORTAL_WORKER_DEAD_AFTER_SECONDS", "must be at least three heartbeats, or living workers lose their jobs")
-METRICS_TOKEN = _env.text("PORTAL_METRICS_TOKEN")   # empty: /metrics answers this machine only
+    raise ConfigInvalid(
+        "PORTAL_WORKER_DEAD_AFTER_SECONDS",
+        "must be at least three heartbeats, or living workers lose their jobs",
+    )
+METRICS_TOKEN = _env.text("PORTAL_METRICS_TOKEN")  # empty: /metrics answers this machine only
 
 INSTALLED_APPS = [
     "unfold",
@@ -142,16 +151,19 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "provider_federation.portal.operators.adapters.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]   # nobody signs up; allauth wants to know what a login consists of
+ACCOUNT_SIGNUP_FIELDS = [
+    "email*",
+    "password1*",
+]  # nobody signs up; allauth wants to know what a login consists of
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_SESSION_REMEMBER = False   # a session ends with the browser
+ACCOUNT_SESSION_REMEMBER = False  # a session ends with the browser
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 ACCOUNT_RATE_LIMITS = {"login_failed": "20/m/ip,5/5m/key"}
 MFA_ADAPTER = "provider_federation.portal.operators.adapters.MfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
-MFA_ALLOW_UNVERIFIED_EMAIL = True   # an admin typed the address
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # an admin typed the address
 ALLAUTH_TRUSTED_PROXY_COUNT = _env.integer("PORTAL_TRUSTED_PROXIES", 0, low=0, high=5)
 # Rate limits and used one-time codes must hold over all web processes, so the cache is a table.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
@@ -161,9 +173,11 @@ USE_TZ = True
 USE_I18N = True
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)   # empty unless somebody collects; WhiteNoise wants to look there
+STATIC_ROOT.mkdir(
+    parents=True, exist_ok=True
+)  # empty unless somebody collects; WhiteNoise wants to look there
 STATICFILES_DIRS = [Path(__file__).parent / "static"]
-WHITENOISE_USE_FINDERS = True   # serves straight from the packages; nothing has to be collected first
+WHITENOISE_USE_FINDERS = True  # serves straight from the packages; nothing has to be collected first
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 SECURE = BASE_URL.startswith("https://")
@@ -173,7 +187,9 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
-SECURE_SSL_REDIRECT = False   # the proxy in front does that; a redirect here would loop behind one that speaks HTTP
+# The proxy in front redirects to HTTPS; a redirect here would loop behind one that speaks HTTP to us.
+SECURE_SSL_REDIRECT = False
+SILENCED_SYSTEM_CHECKS = ["security.W008"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-LOGGING_CONFIG = None   # kit.logs configures both structlog and the standard library, once per process
+LOGGING_CONFIG = None  # kit.logs configures both structlog and the standard library, once per process
