@@ -110,6 +110,13 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Operators & tokens", "group", "operators", "operators.manage", "/operators/"),
                     _item("Audit log", "history", "audit", "audit.read", "/audit/"),
+                    _item(
+                        "Jobs",
+                        "manufacturing",
+                        "admin:procrastinate_procrastinatejob_changelist",
+                        "operators.manage",
+                        "/admin/procrastinate/",
+                    ),
                 ],
             },
         ],
