@@ -20,17 +20,22 @@ _django = get_asgi_application()
 # ruff: noqa: E402
 from provider_federation.adapters.asgi import FederationMiddleware
 from provider_federation.instance.federation.replay import replay_store
+from provider_federation.instance.middleware import HeadersAtTheRim
+from provider_federation.instance.pages.errors import too_large_page
 
 _log = get_logger("federation")
 _federation = settings.FEDERATION
-application = Rim(
-    FederationMiddleware(
-        _django,  # type: ignore[arg-type]  # django-stubs have narrower mappings than ASGI
-        keyring=_federation.keyring,
-        policy=_federation.policy,
-        replay=replay_store(),
-        now=clock.timestamp,
-        enabled=_federation.enabled,
-        on_refused=lambda code, facts: _log.warning("refused", code=code, **facts),
+application = HeadersAtTheRim(
+    Rim(
+        FederationMiddleware(
+            _django,  # type: ignore[arg-type]  # django-stubs have narrower mappings than ASGI
+            keyring=_federation.keyring,
+            policy=_federation.policy,
+            replay=replay_store(),
+            now=clock.timestamp,
+            enabled=_federation.enabled,
+            on_refused=lambda code, facts: _log.warning("refused", code=code, **facts),
+        ),
+        too_large=too_large_page,
     )
 )

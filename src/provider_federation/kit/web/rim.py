@@ -36,8 +36,9 @@ class _TooLarge(Exception):  # noqa: N818  a signal, not an error
 class Rim:
     """Wraps `app`. `max_body` is in bytes. Adds `X-Request-Id` to every answer and binds it to the logs."""
 
-    def __init__(self, app: App, *, max_body: int = 1_048_576) -> None:
+    def __init__(self, app: App, *, max_body: int = 1_048_576, too_large: Callable[[], bytes] | None = None) -> None:
         self.app = app
+        self.too_large = too_large  # the HTML for a browser's too large body, where there are pages
         self.max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,9 +65,7 @@ class Rim:
             await self.app(scope, self._limited(scope, receive), send_marked)
         except _TooLarge:
             if not answered:
-                await _answer(
-                    send_marked, 413, "body_too_large", f"The body may have at most {self.max_body} bytes."
-                )
+                await self._answer_too_large(scope, send_marked)
         finally:
             _log.info(
                 "request",
@@ -75,6 +74,12 @@ class Rim:
                 status=status,
                 ms=round((monotonic() - started) * 1000, 1),
             )
+
+    async def _answer_too_large(self, scope: Scope, send: Send) -> None:
+        if self.too_large is not None and not scope["path"].startswith("/api"):
+            await _send_whole(send, 413, b"text/html; charset=utf-8", self.too_large())
+            return
+        await _answer(send, 413, "body_too_large", f"The body may have at most {self.max_body} bytes.")
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -113,8 +118,12 @@ def _request_id(scope: Scope) -> str:
 
 async def _answer(send: Send, status: int, code: str, message: str) -> None:
     body = json.dumps({"ok": False, "error": message, "reason": code}).encode()
+    await _send_whole(send, status, b"application/json", body)
+
+
+async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes) -> None:
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]

@@ -1,0 +1,52 @@
+"""Invoices as a CSV file that a spreadsheet opens without running anything in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from provider_federation.instance.invoicing.models import Invoice
+from provider_federation.instance.wire import iso
+from provider_federation.money import to_decimal
+
+HEAD = (
+    "number", "customer", "email", "status", "period_from", "period_to", "currency", "total", "paid",
+    "created_at", "sent_at", "paid_at", "stripe_invoice_id",
+)  # fmt: skip
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def invoices_csv(invoices: Iterable[Invoice]) -> str:
+    """Amounts in major units as exact decimals, times as ISO 8601 in UTC; `period_to` no longer belongs to the period."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(HEAD)
+    writer.writerows([harmless(cell) for cell in _row(invoice)] for invoice in invoices)
+    return out.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """A text that begins like a formula gets an apostrophe in front, also behind blanks and in full-width letters."""
+    first = cell.lstrip(" \u00a0\u3000\ufeff")[:1]
+    narrow = chr(ord(first) - 0xFEE0) if "\uff01" <= first <= "\uff5e" else first
+    return f"'{cell}" if narrow.startswith(_FORMULA_STARTS) else cell
+
+
+def _row(invoice: Invoice) -> tuple[str, ...]:
+    currency = invoice.currency
+    return (
+        invoice.number,
+        invoice.customer.name,
+        invoice.customer.email,
+        invoice.status,
+        iso(invoice.period_from),
+        iso(invoice.period_to),
+        currency.upper(),
+        str(to_decimal(invoice.total_cents, currency)),
+        str(to_decimal(invoice.amount_paid_cents, currency)),
+        iso(invoice.created_at),
+        iso(invoice.sent_at) if invoice.sent_at else "",
+        iso(invoice.paid_at) if invoice.paid_at else "",
+        invoice.stripe_invoice_id or "",
+    )

@@ -1,0 +1,60 @@
+"""Slowing down whoever guesses passwords: by account from one address, by account, and by address.
+
+A try is counted before the password is looked at, so that many guesses at once cannot slip under the limit.
+Unknown emails are counted like known ones, so that the limit tells nobody who has an account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from provider_federation.instance.pages.models import SignInTries
+from provider_federation.kit import clock
+
+WINDOW = timedelta(minutes=15)
+_MOST = {"account-from-address": 5, "account": 50, "address": 100}
+_KEPT = timedelta(days=1)
+
+
+def count_try(email: str, address: str) -> int:
+    """Count one try. 0 when it may go on, otherwise how many seconds to wait."""
+    now = clock.now()
+    with transaction.atomic():
+        return max(_count(subject, most, now) for subject, most in _subjects(email, address).items())
+
+
+def forget_tries(email: str, address: str) -> None:
+    """After a good sign-in: the account's count from this address starts anew, and this try was no failure."""
+    own, *shared = _subjects(email, address)
+    SignInTries.objects.filter(subject=own).delete()
+    SignInTries.objects.filter(subject__in=shared, tries__gt=0).update(tries=F("tries") - 1)
+    SignInTries.objects.filter(since__lt=clock.now() - _KEPT).delete()
+
+
+def too_many(seconds: int) -> str:
+    """What the person is told."""
+    return f"Too many tries. Try again in {-(-seconds // 60)} min."
+
+
+def _subjects(email: str, address: str) -> dict[str, int]:
+    email = email.strip().lower()
+    named = {"account-from-address": f"{email}\n{address}", "account": email, "address": address}
+    return {_digest(kind, named[kind]): most for kind, most in _MOST.items()}
+
+
+def _digest(kind: str, value: str) -> str:
+    return hashlib.sha256(f"{kind}\n{value}".encode()).hexdigest()
+
+
+def _count(subject: str, most: int, now: datetime) -> int:
+    SignInTries.objects.get_or_create(subject=subject, defaults={"since": now})
+    row = SignInTries.objects.select_for_update().get(subject=subject)
+    if now - row.since >= WINDOW:
+        row.tries, row.since = 0, now
+    row.tries += 1
+    row.save(update_fields=["tries", "since"])
+    return 0 if row.tries <= most else max(1, int((row.since + WINDOW - now).total_seconds()))

@@ -1,0 +1,1 @@
+"""The pages' views, a module for each room they show."""

@@ -1,0 +1,73 @@
+"""The first page, the federation page, and what needs attention."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from provider_federation.instance.invoicing.models import Invoice
+from provider_federation.instance.invoicing.services import apply_pending
+from provider_federation.instance.leads.models import Lead
+from provider_federation.instance.pages import figures
+from provider_federation.instance.pages.access import page
+from provider_federation.instance.pages.banner import federation_banner, key_facts
+
+_FEW, _MANY = 5, 200
+_APPLIED_AT_ONCE = 100
+
+
+@page("billing.read")
+def overview(request: HttpRequest) -> HttpResponse:
+    newest = Invoice.objects.select_related("customer").order_by("-created_at", "-pk")[:_FEW]
+    converted = Lead.objects.filter(converted_at__isnull=False).order_by("-converted_at", "-pk")[:_FEW]
+    context = {
+        "banner": federation_banner(),
+        "figures": figures.overview(),
+        "stripe_ready": bool(settings.STRIPE_SECRET_KEY),
+        "alerts": figures.open_alerts(_FEW),
+        "stuck": figures.stuck_events(_FEW),
+        "invoices": newest,
+        "leads": converted.select_related("customer"),
+    }
+    return render(request, "instance/overview.html", context)
+
+
+@page("billing.read")
+def federation(request: HttpRequest) -> HttpResponse:
+    """The banner with its steps open, and for owners the keys."""
+    context = {
+        "banner": federation_banner(),
+        "keys": key_facts(),
+        "instance_name": settings.INSTANCE_NAME,
+        "org_id": settings.INSTANCE_ORG_ID,
+        "skew": settings.FEDERATION.policy.skew,
+    }
+    return render(request, "instance/federation.html", context)
+
+
+@page("billing.read")
+def alerts(request: HttpRequest) -> HttpResponse:
+    context = {"alerts": figures.open_alerts(_MANY), "stuck": figures.stuck_events(_MANY)}
+    return render(request, "instance/alerts.html", context)
+
+
+@page("billing.manage", writes=True)
+def apply_events(request: HttpRequest) -> HttpResponse:
+    """Try the stuck Stripe events again. Each is applied once, however often this is pressed."""
+    if request.method != "POST":
+        context = {
+            "title": "Try the stuck events again?",
+            "sentences": [
+                "Each event's invoice is fetched from Stripe as it stands now, and brought in here."
+            ],
+            "button": "Try again",
+            "back_url": reverse("alerts"),
+        }
+        return render(request, "instance/confirm.html", context)
+    applied, waiting = apply_pending(limit=_APPLIED_AT_ONCE)
+    tell = messages.warning if waiting else messages.success
+    tell(request, f"{applied} applied, {waiting} still pending.")
+    return redirect("alerts")

@@ -1,0 +1,71 @@
+"""What the instance used in a month: AI to the exact cent's fraction, and how much of the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from provider_federation.instance.pages.access import page
+from provider_federation.instance.pages.figures import this_month
+from provider_federation.instance.usage import queries
+from provider_federation.kit import clock
+from provider_federation.kit.problem import Problem
+from provider_federation.money import PLANS, MoneyError, Period, ai_amount
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`limit` None is unlimited."""
+
+    name: str
+    used: int
+    limit: int | None
+
+    @property
+    def over(self) -> bool:
+        return self.limit is not None and self.used > self.limit
+
+
+@page("billing.read")
+def usage(request: HttpRequest) -> HttpResponse:
+    period = _month(request.GET.get("month", ""))
+    ai = queries.ai_usage(period)
+    cap = settings.INSTANCE_AI_CAP_CENTS
+    context = {
+        "period": period,
+        "closed": period.closed(clock.now()),
+        "later": None if period.end > clock.now() else period.next().label,
+        "earlier": period.previous().label,
+        "ai": ai,
+        "cost": f"{ai.cost:f}",
+        "cap": cap,
+        "charged": ai_amount(ai.cost, cap=cap),
+        "currency": queries.AI_CURRENCY,
+        "conversions": queries.count_conversions(period),
+        "plan": PLANS[settings.INSTANCE_PLAN],
+        "limits": _limits(period, ai.calls),
+    }
+    return render(request, "instance/usage.html", context)
+
+
+def _month(label: str) -> Period:
+    if not label:
+        return this_month()
+    try:
+        period = queries.read_month(label)
+        period.previous()
+    except MoneyError as error:
+        raise Problem(400, error.code, error.message) from None
+    return period
+
+
+def _limits(period: Period, calls: int) -> list[Limit]:
+    used, limits = queries.used_of_plan(period, calls), queries.plan_limits()
+    return [
+        Limit("Leads", used.leads, limits.leads),
+        Limit("People", used.users, limits.users),
+        Limit("AI credits", used.ai_credits, limits.ai_credits),
+    ]
