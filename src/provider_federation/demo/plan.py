@@ -185,6 +185,8 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_BASE_URL": plan.portal_url,
         "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
         "PORTAL_SYNC_SECONDS": "2",
+        "PORTAL_WORKER_HEARTBEAT_SECONDS": "1",
+        "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
         "PROVIDER_SIGNATURE_MODE": "sha256",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
         "PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret,
