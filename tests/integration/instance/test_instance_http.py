@@ -202,7 +202,7 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
     ("not json", b"{", 400, "bad_json"),
     ("not utf-8", b'{"a": "\xff"}', 400, "bad_json"),
     ("too deep", b"[" * 100_000, 400, "bad_json"),
-    ("a huge number", b'{"id": ' + b"9" * 6_000 + b"}", 400, "bad_json"),
+    ("a huge number", b'{"id": ' + b"9" * 6_000 + b"}", 400, "invalid_field"),
     ("a list", b"[1]", 400, "invalid_field"),
     ("a string", b'"x"', 400, "invalid_field"),
     ("null", b"null", 400, "invalid_field"),
@@ -210,15 +210,13 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize("target", [target for target, _ in WRITE])
-@pytest.mark.parametrize(("what", "raw", "status", "reason"), BAD_BODIES, ids=[case[0] for case in BAD_BODIES])
+# To a draft, no body means the default window.
+BAD_WRITES = [(target, *case) for target, _ in WRITE for case in BAD_BODIES if (case[0], target) != ("null", "/api/billing/invoices.create")]
+
+
+@pytest.mark.parametrize(("target", "what", "raw", "status", "reason"), BAD_WRITES, ids=[f"{case[1]} to {case[0]}" for case in BAD_WRITES])
 def test_bad_bodies(server: Any, target: str, what: str, raw: bytes, status: int, reason: str) -> None:
-    if what == "null" and target.endswith("create"):
-        pytest.skip("no body means the default window")
-    answer = server.call("POST", target, raw=raw)
-    if what == "unknown field" and target.endswith("invoices.create"):
-        assert answer.json()["field"] in {"id", "amount"}
-    refused(answer, status, reason)
+    refused(server.call("POST", target, raw=raw), status, reason)
 
 
 @pytest.mark.parametrize(
