@@ -19,6 +19,7 @@ urlpatterns = [
     path("api/", api.urls),
     path("accounts/", include("provider_federation.portal.operators.urls")),
     path("", include("provider_federation.portal.dashboard.urls")),
+    path("admin/", RedirectView.as_view(pattern_name="overview")),
     path("admin/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
     path("admin/logout/", RedirectView.as_view(pattern_name="account_logout")),
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from provider_federation.money import Period, to_decimal
+from provider_federation.portal.dashboard.billed import MonthSum
 from provider_federation.portal.fleet.queries import Totals
 from provider_federation.portal.revenue.periods import month_now
-from provider_federation.portal.revenue.queries import LedgerEntry
 
 MONTHS = 12
 
@@ -49,38 +49,39 @@ def clients_chart(totals: Totals) -> Chart | None:
     return _chart(series, currencies[0], currencies[1:], stacked=False)
 
 
-def provider_chart(entries: Sequence[LedgerEntry], zone: str) -> Chart | None:
+def provider_chart(billed: Sequence[MonthSum]) -> Chart | None:
     """What the provider billed its clients, by month: subscriptions and usage, one upon the other."""
-    sums: dict[tuple[str, str], dict[str, int]] = {}
     weights: dict[str, int] = {}
-    for entry in entries:
-        label = Period.month_of(entry.billed_at, zone).label
-        months = sums.setdefault((entry.currency, entry.kind), {})
-        months[label] = months.get(label, 0) + entry.totals.billed
-        weights[entry.currency] = weights.get(entry.currency, 0) + entry.totals.billed
+    for one in billed:
+        weights[one.currency] = weights.get(one.currency, 0) + one.cents
     if not weights:
         return None
     currency, *others = sorted(weights, key=lambda code: -weights[code])
+
+    def months_of(kind: str) -> dict[str, int]:
+        return {one.month: one.cents for one in billed if (one.kind, one.currency) == (kind, currency)}
+
     series = (
-        Series("Subscriptions", "var(--color-primary-700)", sums.get((currency, "subscription"), {})),
-        Series("Leads and AI usage", "var(--color-primary-400)", sums.get((currency, "usage"), {})),
+        Series("Subscriptions", "var(--color-primary-700)", months_of("subscription")),
+        Series("Leads and AI usage", "var(--color-primary-400)", months_of("usage")),
     )
     return _chart(series, currency, others, stacked=True)
 
 
-def _weight(totals: Totals, currency: str) -> int:
-    return sum(row.billed_cents for row in totals.rows if row.currency == currency)
-
-
-def _months() -> list[Period]:
+def charted_months() -> list[Period]:
+    """The last twelve billing months, the running one last."""
     months = [month_now()]
     while len(months) < MONTHS:
         months.append(months[-1].previous())
     return months[::-1]
 
 
+def _weight(totals: Totals, currency: str) -> int:
+    return sum(row.billed_cents for row in totals.rows if row.currency == currency)
+
+
 def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, stacked: bool) -> Chart:
-    months = _months()
+    months = charted_months()
     labels = [month.label for month in months]
     datasets = [
         {

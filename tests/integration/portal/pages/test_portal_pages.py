@@ -239,3 +239,22 @@ def test_the_csv_has_the_same_filters_and_no_formulas(seeded):
     assert len(lines) - 1 == ClientInvoice.objects.filter(instance=acme, status="paid").count()
     assert all("'=HYPERLINK" in line for line in lines[1:])
     assert AuditEvent.objects.filter(kind="export.made", actor="operator:billing@pages.example").count() == 1
+
+
+def test_the_provider_s_months_add_up_to_the_ledger(seeded):
+    from provider_federation.portal.dashboard.billed import billed_by_month
+    from provider_federation.portal.dashboard.charts import charted_months
+    from provider_federation.portal.revenue.queries import ledger_totals
+
+    assert sum(one.cents for one in billed_by_month(charted_months())) == ledger_totals()["usd"].billed
+
+
+def test_the_admin_changes_nothing(seeded):
+    from django.contrib import admin
+
+    assert [model.__name__ for model in admin.site._registry] == ["ProcrastinateJob"]
+    client = signed_in("admin")
+    jobs = "/admin/procrastinate/procrastinatejob/"
+    assert client.get("/admin/").headers["Location"] == "/"
+    assert (client.get(jobs).status_code, client.get(f"{jobs}add/").status_code) == (200, 403)
+    assert signed_in("support").get(jobs).status_code == 403

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from provider_federation.portal.dashboard.attention import attention
-from provider_federation.portal.dashboard.charts import clients_chart, provider_chart
+from provider_federation.portal.dashboard.billed import billed_by_month
+from provider_federation.portal.dashboard.charts import charted_months, clients_chart, provider_chart
 from provider_federation.portal.dashboard.modes import expected_mode, misfits, mode_fits
 from provider_federation.portal.dashboard.pages import page, requires
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.queries import totals
 from provider_federation.portal.revenue.periods import month_now
-from provider_federation.portal.revenue.queries import LedgerTotals, ledger_entries
 
 
 @require_GET
 @requires("billing.read")
 def overview(request: HttpRequest) -> HttpResponse:
     by_month, by_client = totals("month"), totals("client")
-    entries = ledger_entries()
-    month = month_now()
-    this_month: dict[str, LedgerTotals] = {}
-    for entry in entries:
-        if month.contains(entry.billed_at):
-            so_far = this_month.get(entry.currency, LedgerTotals())
-            this_month[entry.currency] = so_far.plus(entry.totals)
+    billed, month = billed_by_month(charted_months()), month_now()
+    this_month: dict[str, int] = {}
+    for one in billed:
+        if one.month == month.label:
+            this_month[one.currency] = this_month.get(one.currency, 0) + one.cents
     fits = mode_fits(Instance.objects.filter(enabled=True).prefetch_related("keys")[:500])
     return page(
         request,
@@ -40,7 +37,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         month=month,
         provider=sorted(this_month.items()),
         chart=clients_chart(by_month),
-        provider_chart=provider_chart(entries, settings.PROVIDER_TIME_ZONE),
+        provider_chart=provider_chart(billed),
         items=attention(),
         misfits=misfits(fits),
         fitting=len(fits) - len(misfits(fits)),
