@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
-RESTART = "Restart the instance: stop it, then `provider-federation instance serve`."
-
 
 @dataclass(frozen=True)
 class Step:
@@ -66,6 +64,7 @@ _GOALS = {
     "sha256": "To move to v2",
     "v2": "",
 }
+_RESTART = Step("Stop the instance, then start it again.", "provider-federation instance serve")
 _NEW_SECRET = Step(
     "Make a secret of 32 random bytes and hand it to the provider in confidence.", "openssl rand -hex 32"
 )
@@ -81,13 +80,13 @@ _STEPS = {
             "Turn federation on, with sha256 signatures.",
             "PROVIDER_FEDERATION_ENABLED=1\nPROVIDER_FEDERATION_SIG_SHA256=1",
         ),
-        Step(RESTART),
+        _RESTART,
     ),
     "h31": (
         _NEW_SECRET,
         _SHA256_KEY,
         Step("Choose sha256, here and in the portal.", "PROVIDER_FEDERATION_SIG_SHA256=1"),
-        Step(RESTART),
+        _RESTART,
         Step(
             "Ask the provider to replace this instance's key in the portal by the new one, and to check it."
         ),
@@ -100,7 +99,7 @@ _STEPS = {
             "Add that key beside the old one.",
             'PROVIDER_KEYS_JSON={"key-1": {…as now…}, "key-2": {"public_key": "<the public key>", "algorithm": "ed25519"}}',
         ),
-        Step(RESTART),
+        _RESTART,
         Step("When the portal's check of this instance says v2, take the old key out and restart again."),
         Step(
             "Or set the last day on which the old signatures are accepted.",

@@ -70,7 +70,7 @@ class InvoiceFilter(_Filter):
 
 
 class WindowForm(_Form):
-    """`window` after validation. Empty: this month's default, the last 30 days."""
+    """`window` after validation; the last 30 days when nothing is given."""
 
     range = forms.ChoiceField(
         label="Window",
@@ -80,7 +80,7 @@ class WindowForm(_Form):
             ("d30", "Last 30 days"),
             ("d90", "Last 90 days"),
             ("all", "Last 365 days"),
-            ("dates", "These days:"),
+            ("dates", "These days"),
         ],
     )
     start = forms.CharField(
@@ -92,6 +92,8 @@ class WindowForm(_Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = {name: value or None for name, value in self.cleaned_data.items()}
+        if cleaned.get("range") not in {None, "dates"} and (cleaned.get("start") or cleaned.get("end")):
+            raise forms.ValidationError("Choose “These days” for a first and a last day, or empty both.")
         dates = cleaned.get("range") == "dates" or (not cleaned.get("range") and cleaned.get("start"))
         try:
             cleaned["window"] = _window(cleaned, dates=bool(dates))

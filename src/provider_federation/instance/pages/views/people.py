@@ -100,6 +100,7 @@ def password(request: HttpRequest, pk: int) -> HttpResponse:
         "form": form,
         "title": f"New password for {person}",
         "intro": f"{person.email} is signed out everywhere.",
+        "username": person.email,
         "button": "Set password",
         "back_url": reverse("people"),
     }

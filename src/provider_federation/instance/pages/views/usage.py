@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -40,7 +41,7 @@ def usage(request: HttpRequest) -> HttpResponse:
         "later": None if period.end > clock.now() else period.next().label,
         "earlier": period.previous().label,
         "ai": ai,
-        "cost": f"{ai.cost:f}",
+        "cost": exact_text(ai.cost),
         "cap": cap,
         "charged": ai_amount(ai.cost, cap=cap),
         "currency": queries.AI_CURRENCY,
@@ -49,6 +50,12 @@ def usage(request: HttpRequest) -> HttpResponse:
         "limits": _limits(period, ai.calls),
     }
     return render(request, "instance/usage.html", context)
+
+
+def exact_text(cost: Decimal) -> str:
+    """Every digit that counts, and at least the cents: `3.479008`, `3.40`."""
+    whole, _, decimals = f"{cost:f}".partition(".")
+    return f"{int(whole):,}.{decimals.rstrip('0'):0<2}"
 
 
 def _month(label: str) -> Period:
