@@ -33,7 +33,7 @@ def _validation(error: ValidationError) -> Problem:
     """
     first: dict[str, Any] = dict(error.errors[0]) if error.errors else {}
     where = ".".join(
-        str(part) for part in first.get("loc", ()) if part not in {"body", "query", "path", "payload"}
+        shown(str(part)) for part in first.get("loc", ()) if part not in {"body", "query", "path", "payload"}
     )
     if first.get("type") == "extra_forbidden":
         return Problem(400, "unknown_field", f"Unknown field {where!r}; check its spelling.", field=where)
@@ -81,6 +81,12 @@ def install_handlers(api: NinjaAPI) -> None:
         return problem_response(Problem(400, "bad_request", "This request cannot be read."))
 
 
+def shown(name: str) -> str:
+    """A caller's word as a sentence may repeat it: short, and one line."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name[:61])
+    return plain if len(plain) <= 60 else f"{plain[:59]}…"
+
+
 def refuse_unknown_query(request: HttpRequest, known: Iterable[str]) -> None:
     """An unknown or repeated query parameter is a 400 `unknown_field`, so that a typo never widens a query."""
     refuse_nul(request.GET)
@@ -90,8 +96,8 @@ def refuse_unknown_query(request: HttpRequest, known: Iterable[str]) -> None:
             raise Problem(
                 400,
                 "unknown_field",
-                f"Unknown query parameter {name!r}; known are {', '.join(sorted(allowed)) or 'none'}.",
-                field=name,
+                f"Unknown query parameter {shown(name)!r}; known are {', '.join(sorted(allowed)) or 'none'}.",
+                field=shown(name),
             )
         if len(values) > 1:
             raise Problem(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
+from provider_federation.kit.web.fields import Moment
 from provider_federation.portal.directory.keys import NewKey
 from provider_federation.portal.directory.models import Instance, InstanceKey
 from provider_federation.portal.directory.queries import InstancePage, current_key
@@ -44,8 +45,8 @@ class KeyIn(_Camel):
     algorithm: Literal["h31", "sha256"] = "sha256"
     secret: Annotated[str, Field(min_length=1, max_length=512)]
     scope: Literal["read", "provider"] = "provider"
-    not_before: AwareDatetime | None = None
-    not_after: AwareDatetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
     def value(self) -> NewKey:
         """As the services take it."""

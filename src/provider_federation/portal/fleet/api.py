@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import Strict, refuse_body, refuse_unknown_query
+from provider_federation.kit.web.fields import Day
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.fleet import queries, services, sync
 from provider_federation.portal.fleet.export import invoices_csv
@@ -63,8 +64,8 @@ class FilterQuery(_Camel):
     instance_id: Text = ""
     status: Literal["", "draft", "open", "paid", "void", "uncollectible"] = ""
     currency: Annotated[str, Field(pattern=r"^([A-Za-z]{3})?$")] = ""
-    from_day: Annotated[date | None, Field(alias="from")] = None
-    to_day: Annotated[date | None, Field(alias="to")] = None
+    from_day: Annotated[Day | None, Field(alias="from")] = None
+    to_day: Annotated[Day | None, Field(alias="to")] = None
     search: Annotated[str, Field(max_length=100)] = ""
 
 

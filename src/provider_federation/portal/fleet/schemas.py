@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
+from provider_federation.kit.web.fields import Day
 
 MOST_INSTANCES = 10_000
 MOST_INVOICES = 100
@@ -31,8 +32,8 @@ class RunParams(Strict):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     range: Literal["d7", "d30", "d90", "all"] | None = None
-    start: date | None = None
-    end: date | None = None
+    start: Day | None = None
+    end: Day | None = None
     invoice_ids: InvoiceIds | None = None
 
     @model_validator(mode="after")

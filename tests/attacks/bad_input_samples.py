@@ -1,0 +1,151 @@
+"""One valid request for every route of the OpenAPI files. A route without one fails the tests of bad input."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.attacks.bad_input_world import Service, last_month, stripe_signature
+
+_NUMBERS = itertools.count(1)
+_SECRET = secrets.token_urlsafe(32)
+
+
+def _nothing(_service: Service) -> Any:
+    return None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`body` makes the JSON value (None: the route takes none); `path` and `query` name facts of the service with `$`.
+
+    `answers` are the good statuses; `reader` is what a caller who may only read gets (None: the same); `is_webhook`
+    routes are proven by Stripe's signature. `filters` only narrow a list: an unknown value leaves nothing in it. `ids`
+    are the body's fields that name something which must exist.
+    """
+
+    body: Callable[[Service], Any] = _nothing
+    path: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    answers: tuple[int, ...] = (200,)
+    reader: int | None = 403
+    anonymous: int = 401
+    is_webhook: bool = False
+    filters: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def target(self, service: Service, path: str, **instead: str) -> str:
+        """The path with its parameters filled in, and the query. `instead` replaces path parameters."""
+        for name, value in {**self.path, **instead}.items():
+            path = path.replace(f"{{{name}}}", _fact(service, value))
+        query = {name: _fact(service, value) for name, value in self.query.items()}
+        return path + (f"?{urlencode(query)}" if query else "")
+
+    def raw(self, service: Service) -> bytes:
+        value = self.body(service)
+        return b"" if value is None else json.dumps(value).encode()
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        kind = {"Content-Type": "application/json"} if body else {}
+        return {**kind, "Stripe-Signature": stripe_signature(body)} if self.is_webhook else kind
+
+
+def _fact(service: Service, value: str) -> str:
+    return service.facts[value[1:]] if value.startswith("$") else value
+
+
+def _version(service: Service) -> dict[str, Any]:
+    path = f"/api/provider/instances/{service.facts['other']}"
+    return {"version": service.ask("GET", path)["instance"]["version"]}
+
+
+def _key(number: int) -> dict[str, Any]:
+    return {"id": f"key-{number}", "algorithm": "sha256", "secret": _SECRET, "scope": "provider", "notBefore": None, "notAfter": "2099-01-01T00:00:00Z"}
+
+
+def _new_instance(_service: Service) -> dict[str, Any]:
+    number = next(_NUMBERS)
+    return {
+        "name": f"new-{number}", "clientOrgId": f"org_new_{number}", "baseUrl": f"http://127.0.0.1:{6000 + number}",
+        "key": _key(number), "title": "New", "environment": "test", "notes": "", "currency": "usd", "aiCapCents": 5000,
+        "billingEmail": "new@example.com",
+    }  # fmt: skip
+
+
+def _edit(service: Service) -> dict[str, Any]:
+    return {
+        **_version(service), "title": f"Other {next(_NUMBERS)}", "environment": "test", "notes": "a note", "currency": "usd",
+        "aiCapCents": 5000, "billingEmail": "other@example.com", "baseUrl": "http://127.0.0.1:4998",
+    }  # fmt: skip
+
+
+def _run(service: Service) -> dict[str, Any]:
+    return {"action": "preview", "instanceIds": [service.facts["acme"]], "params": {"range": "d30"}}
+
+
+def _event(number: int) -> dict[str, Any]:
+    return {
+        "id": f"evt_bad_input_{number}", "object": "event", "type": "invoice.paid", "created": 1_790_000_000, "livemode": False,
+        "api_version": "2025-01-01", "data": {"object": {"id": "in_nobodys", "object": "invoice", "customer": "cus_nobodys"}},
+    }  # fmt: skip
+
+
+_ONE = {"path": {"instance_id": "$other"}}
+_READ = Sample(reader=None)
+_LIST = Sample(reader=None, filters=("clientOrgId", "instanceId", "search", "mode", "period"))
+PORTAL = {
+    "GET /api/provider/instances": _LIST,
+    "POST /api/provider/instances": Sample(_new_instance),
+    "GET /api/provider/instances/{instance_id}": Sample(**_ONE, reader=None),
+    "PATCH /api/provider/instances/{instance_id}": Sample(_edit, **_ONE),
+    "POST /api/provider/instances/{instance_id}/disable": Sample(_version, **_ONE),
+    "POST /api/provider/instances/{instance_id}/enable": Sample(_version, **_ONE),
+    "POST /api/provider/instances/{instance_id}/check": Sample(path={"instance_id": "$acme"}, reader=None),
+    "POST /api/provider/instances/{instance_id}/key": Sample(lambda service: {**_version(service), "key": _key(next(_NUMBERS))}, **_ONE),
+    "POST /api/provider/fleet/sync": Sample(lambda service: {"instanceIds": [service.facts["acme"]]}, answers=(202,), ids=("instanceIds",)),
+    "POST /api/provider/fleet": Sample(_run, answers=(202,), ids=("instanceIds",)),
+    "GET /api/provider/fleet": _READ,
+    "GET /api/provider/fleet/{run_id}": Sample(path={"run_id": "$run"}, reader=None),
+    "POST /api/provider/fleet/{run_id}/cancel": Sample(path={"run_id": "$run"}),
+    "POST /api/provider/fleet/{run_id}/retry": Sample(path={"run_id": "$run"}, answers=(202, 409)),  # nothing has failed
+    "GET /api/provider/totals": _LIST,
+    "GET /api/provider/invoices": _LIST,
+    "GET /api/provider/invoices.csv": _LIST,
+    "GET /api/provider/billing/subscriptions": _LIST,
+    "POST /api/provider/billing/subscriptions": Sample(
+        lambda _service: {"clientOrgId": "org_acme", "planId": "PRO", "billingDetails": {"name": "Acme", "email": "a@example.com"}},
+        answers=(200, 201), ids=("clientOrgId",),
+    ),
+    "GET /api/provider/billing/subscriptions/{subscription_id}": Sample(path={"subscription_id": "$subscription"}, reader=None),
+    "DELETE /api/provider/billing/subscriptions/{subscription_id}": Sample(path={"subscription_id": "$subscription"}),
+    "GET /api/provider/billing/revenue": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "POST /api/provider/billing/revenue": Sample(lambda _service: last_month("org_acme"), answers=(200, 201), ids=("clientOrgId",)),
+    "GET /api/provider/billing/invoices": _LIST,
+    "GET /api/provider/billing/invoices/{invoice_id}": Sample(path={"invoice_id": "$usage_invoice"}, reader=None),
+    "POST /api/provider/billing/invoices/{invoice_id}/release": Sample(
+        path={"invoice_id": "$usage_invoice"}, answers=(200, 409)  # it is not held
+    ),
+    "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "POST /api/webhooks/provider-stripe": Sample(lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True),
+}
+INSTANCE = {
+    "GET /api/billing/preview": _READ,
+    "POST /api/billing/invoices.create": Sample(
+        lambda service: {"lines": [{"leadId": service.facts["lead"], "customerId": service.facts["customer"], "amountCents": None}]},
+        ids=("leadId", "customerId"),
+    ),
+    "GET /api/billing/list": _READ,
+    "GET /api/billing/get": Sample(query={"id": "$invoice"}, reader=None),
+    "POST /api/integrations/stripe/create-hosted-invoice": Sample(lambda service: {"id": service.facts["invoice"]}, ids=("id",)),
+    "POST /api/webhooks/stripe": Sample(lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True),
+    "GET /api/provider/usage": Sample(query={"period": "2026-01"}, reader=None),
+    "GET /api/system/federation.status": Sample(reader=None, anonymous=200),
+    "GET /api/federation/changes": _READ,
+}
+SAMPLES = {"portal": PORTAL, "instance": INSTANCE}
