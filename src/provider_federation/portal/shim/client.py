@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from provider_federation.kit import clock
+from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.shim.answers import judge
 from provider_federation.portal.shim.calls import Call, Target
@@ -32,6 +33,7 @@ _FIRST_PAUSE = 0.1
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _RETRIED_FAILURES = frozenset({"connect_failed", "connection_lost", "dns_failed"})
 _UNREACHABLE = frozenset({"tls_failed", *_RETRIED_FAILURES})
+_log = get_logger(__name__)
 
 
 @dataclass
@@ -163,13 +165,13 @@ class Shim:
         while True:
             progress.attempts += 1
             outcome = replace(
-                await self._attempt(target, call),
+                await self._guarded(target, call),
                 elapsed=clock.monotonic() - progress.started,
                 attempts=progress.attempts,
             )
             pause = _pause(outcome, progress.attempts)
             last = progress.attempts >= call.attempts or clock.monotonic() + pause >= deadline
-            if last or not _worth_repeating(outcome):
+            if last or not _worth_repeating(outcome, call):
                 return outcome
             await asyncio.sleep(pause)
 
@@ -188,6 +190,14 @@ class Shim:
                 return Unreachable(failed.reason, failed.detail)
             return BadAnswer(failed.reason, failed.detail, failed.status)
         return judge(reply, target, sent_at, clock.timestamp())
+
+    async def _guarded(self, target: Target, call: Call) -> Outcome:
+        """An outcome also when we are at fault: without one, whoever waits for this call waits for ever."""
+        try:
+            return await self._attempt(target, call)
+        except Exception as error:  # noqa: BLE001  logged, and told as an outcome; the other calls go on
+            _log.exception("a call failed on our side", instance=target.name, path=call.path)
+            return BadAnswer("internal_error", type(error).__name__)
 
     async def _send(self, base: BaseUrl, addresses: list[Address], target: Target, call: Call) -> Reply:
         """To the first address that takes the connection; each try is signed afresh."""
@@ -229,13 +239,18 @@ def _next_cursor(outcome: Outcome) -> str:
     return cursor if isinstance(cursor, str) else ""
 
 
-def _worth_repeating(outcome: Outcome) -> bool:
-    """Reads are safe to repeat; so are writes, by their idempotency key."""
+def _worth_repeating(outcome: Outcome, call: Call) -> bool:
+    """Reads are safe to repeat; so are writes, by their idempotency key.
+
+    `replayed` says that another process of ours signed the same path in the same millisecond (a legacy
+    signature covers no more), or that something on the way sent our write twice: signed anew it is taken.
+    """
     match outcome:
         case Unreachable():
             return outcome.reason in _RETRIED_FAILURES
         case RefusedThere():
-            return outcome.status in _RETRIED_STATUSES
+            twin = call.write and call.signed and (outcome.status, outcome.code) == (401, "replayed")
+            return twin or outcome.status in _RETRIED_STATUSES
         case _:
             return False
 

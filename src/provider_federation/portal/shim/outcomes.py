@@ -114,7 +114,8 @@ class Unreachable:
 @dataclass(frozen=True)
 class BadAnswer:
     """An answer that we do not believe. `reason` is a code: `response_too_large encoding_not_allowed
-    redirect_refused not_json not_an_object too_deep bad_http response_identity_mismatch page_cap`.
+    redirect_refused not_json not_an_object too_deep bad_http response_identity_mismatch page_cap
+    internal_error` (the last is a fault of ours; a write may have happened).
     """
 
     reason: str
@@ -160,4 +161,5 @@ _BAD = {
     "bad_http": "The answer is not valid HTTP.",
     "response_identity_mismatch": "The answer comes from another instance or org than the one called.",
     "page_cap": "The instance's list goes on for more pages than it may.",
+    "internal_error": "Something went wrong on the portal's side; its log says what.",
 }

@@ -16,7 +16,7 @@ from tests.integration.portal.shim.rig import KEY, always, ask, http, serve
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.shim import Answered, Call, Shim, Target, Unreachable, call_now
-from provider_federation.protocol import Keyring, MemoryReplayStore, Policy, Request, verify
+from provider_federation.protocol import Keyring, MemoryReplayStore, Policy, Refused, Request, verify
 
 OK = http(200, {"ok": True})
 LEGACY = Policy(instance="acme", accept=("sha256",))
@@ -118,9 +118,49 @@ def test_safe_retries_keep_the_idempotency_key_and_sign_afresh(first: bytes, met
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500, 501])
 def test_other_answers_are_final(status: int) -> None:
     """A 500 may have happened in the middle of a write; it is for people, or the job's own retry, to look at."""
-    outcome, server = ask(always(http(status, {"ok": False, "reason": "replayed"})), Call("POST", "/api/x", body={}))
-    assert outcome.code == "replayed"
+    outcome, server = ask(always(http(status, {"ok": False, "reason": "some_reason"})), Call("POST", "/api/x", body={}))
+    assert outcome.code == "some_reason"
     assert len(server.sent) == 1
+
+
+def test_a_write_that_shares_its_signature_with_another_process_is_signed_anew() -> None:
+    """Two workers, one path, one millisecond: one legacy signature. The second is refused as a replay of the first."""
+    replay = MemoryReplayStore()
+
+    async def answer(writer, sent, number) -> None:
+        if number == 1:
+            verified(sent, replay)   # the other worker's write came first
+        try:
+            verified(sent, replay)
+        except Refused as refused:
+            writer.write(http(refused.status, refused.body()))
+            return
+        writer.write(OK)
+
+    outcome, server = ask(answer, Call("POST", "/api/x", body={}))
+    assert (outcome.code, outcome.attempts) == ("ok", 2)
+    assert len({sent["Idempotency-Key"] for sent in server.sent}) == 1
+    assert len({sent["X-Provider-Signature"] for sent in server.sent}) == 2
+
+
+@pytest.mark.parametrize(("call", "requests"), [
+    (Call("POST", "/api/x", body={}), 3), (Call("POST", "/api/x", body={}, attempts=1), 1),
+    (Call("POST", "/api/x", body={}, signed=False), 1), (Call("GET", "/api/x"), 1),
+])
+def test_signing_anew_after_a_replay_ends(call: Call, requests: int) -> None:
+    outcome, server = ask(always(http(401, {"ok": False, "reason": "replayed"})), call)
+    assert (outcome.code, len(server.sent)) == ("replayed", requests)
+
+
+def test_a_fault_of_our_own_is_an_outcome_and_hangs_nobody() -> None:
+    """`call_many` waits for one outcome a pair: a call that ended without one made it wait for ever."""
+    async def run() -> None:
+        async with serve(always(OK)) as server, Shim() as shim, asyncio.timeout(5):
+            calls = [Call("POST", "/api/x", body={"not": object()}), Call("GET", "/api/x")]
+            codes = sorted([outcome.code async for _, outcome in shim.call_many((server.target(), call) for call in calls)])
+            assert codes == ["internal_error", "ok"]
+
+    asyncio.run(run())
 
 
 def test_never_an_older_scheme_after_a_refusal() -> None:
