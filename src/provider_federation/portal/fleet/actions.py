@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +33,7 @@ _LONGEST_TEXT = 300
 # A run over fifty instances at once may meet one that is slow to write; drafting many leads takes its time.
 _WRITE_SECONDS = 60.0
 _IN_PROGRESS_REPEATS = 3
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 _KINDS: dict[type[Outcome], OutcomeKind] = {
@@ -165,9 +168,15 @@ def _send_call(invoice_id: str, key: str) -> Call:
         "POST",
         "/api/integrations/stripe/create-hosted-invoice",
         body={"id": invoice_id},
-        idempotency_key=f"{key}-{invoice_id}"[:200],
+        idempotency_key=f"{key}-{_header_safe(invoice_id)}",
         timeout=_WRITE_SECONDS,
     )
+
+
+def _header_safe(invoice_id: str) -> str:
+    """The id came from an instance or a caller and goes into a header: two ids never become the same key."""
+    plain = _PLAIN_ID.fullmatch(invoice_id) is not None
+    return invoice_id if plain else hashlib.sha256(invoice_id.encode()).hexdigest()
 
 
 def _others_may_work(outcome: Outcome) -> bool:

@@ -37,6 +37,7 @@ from provider_federation.portal.fleet.sync import note_failure, request_sync, sy
 from provider_federation.portal.shim import Shim, Target
 
 _log = get_logger(__name__)
+_DISABLED = "This instance was disabled before its turn came; enable it first."
 _INTERNAL = "Something went wrong on the portal's side; its log says what."
 
 
@@ -123,6 +124,8 @@ async def _work(shim: Shim, call: FleetCall) -> None:
 async def _find_out(shim: Shim, call: FleetCall) -> Finding:
     """Ask the instance. A fault of our own spoils this call only; a database that is away ends the job."""
     try:
+        if not await in_database(_still_enabled)(call):
+            return Finding(False, OutcomeKind.SKIPPED, "instance_disabled", _DISABLED)
         target = await in_database(target_of)(call.instance)
         if call.run.action == Action.SYNC:
             return await sync_instance(shim.call, target, call.instance_id)
@@ -145,6 +148,10 @@ async def _check(shim: Shim, target: Target, call: FleetCall) -> Finding:
     kind = OutcomeKind.ANSWERED if check.ok else OutcomeKind.REFUSED
     result = {"mode": check.mode, "version": check.version, "clockOffsetMs": check.clock_offset_ms}
     return Finding(check.ok, kind, check.code, check.message, result)
+
+
+def _still_enabled(call: FleetCall) -> bool:
+    return Instance.objects.filter(pk=call.instance_id, enabled=True).exists()
 
 
 def _take_up(call: FleetCall) -> bool:

@@ -106,6 +106,40 @@ def test_a_plain_refusal_is_retried_with_a_new_key(fleet):
         services.retry_failed(ACTOR, view.run.pk)
 
 
+@pytest.mark.parametrize("answer", [
+    (504, {}), (500, {"ok": False}), (409, {"ok": False, "error": "still runs", "reason": "idempotency_in_progress"}),
+])
+def test_a_refusal_that_tells_nothing_of_the_write_keeps_its_key(fleet, answer):
+    """A proxy's 504 is no word of the instance: with a new key the write that did happen would happen twice."""
+    [(fake, _)] = one = fleet("ada")
+    fake.faults["/api/billing/invoices.create"] = answer
+    view = work(start("draft", one))
+    assert view.calls[0].outcome == "refused"
+    services.retry_failed(ACTOR, view.run.pk)
+    assert FleetCall.objects.get().idempotency_key == view.calls[0].idempotency_key
+
+
+def test_an_instance_that_is_disabled_before_its_turn_is_not_called(fleet):
+    [(fake, instance)] = one = fleet("ada")
+    run = start("draft", one)
+    instance.enabled = False
+    instance.save()
+    view = work(run)
+    assert (view.run.status, view.calls[0].outcome, view.calls[0].code) == ("done", "skipped", "instance_disabled")
+    assert not fake.requests
+
+
+def test_strange_invoice_ids_each_have_a_key_of_their_own(fleet):
+    [(fake, _)] = one = fleet("ada")
+    ids = ["x" * 180 + end for end in "ab"] + ["1\r\nX-Evil: 1", "ü"]
+    for strange in ids:
+        number = fake.add_invoice(100)
+        fake.invoices[strange] = {**fake.invoices.pop(number), "id": strange}
+    view = work(start("send", one))
+    assert (view.calls[0].status, view.calls[0].result["sentCount"]) == ("ok", 4), view.calls[0].sentence
+    assert len(fake.replies) == 4
+
+
 def test_cancel_stops_what_has_not_begun(fleet):
     two = fleet("ada", "bob")
     run = start("draft", two)
