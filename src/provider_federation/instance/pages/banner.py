@@ -70,7 +70,7 @@ _NEW_SECRET = Step(
 )
 _SHA256_KEY = Step(
     "Put it into the environment of this instance.",
-    'PROVIDER_KEYS_JSON={"key-1": {"secret": "<the secret>", "algorithm": "sha256"}}',
+    'PROVIDER_KEYS_JSON=\'{"key-1": {"secret": "<the secret>", "algorithm": "sha256"}}\'',
 )
 _STEPS = {
     "off": (
@@ -85,7 +85,10 @@ _STEPS = {
     "h31": (
         _NEW_SECRET,
         _SHA256_KEY,
-        Step("Choose sha256, here and in the portal.", "PROVIDER_FEDERATION_SIG_SHA256=1"),
+        Step(
+            "Choose sha256 here; the portal has PROVIDER_SIGNATURE_MODE=sha256.",
+            "PROVIDER_FEDERATION_SIG_SHA256=1",
+        ),
         _RESTART,
         Step(
             "Ask the provider to replace this instance's key in the portal by the new one, and to check it."
@@ -97,7 +100,7 @@ _STEPS = {
         ),
         Step(
             "Add that key beside the old one.",
-            'PROVIDER_KEYS_JSON={"key-1": {…as now…}, "key-2": {"public_key": "<the public key>", "algorithm": "ed25519"}}',
+            'PROVIDER_KEYS_JSON=\'{"key-1": {…as now…}, "key-2": {"public_key": "<the public key>", "algorithm": "ed25519"}}\'',
         ),
         _RESTART,
         Step("When the portal's check of this instance says v2, take the old key out and restart again."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -154,3 +156,20 @@ def test_nothing_of_a_key_is_shown_but_its_facts(clients: dict[str, Client], set
     assert "key-of-ours" not in shown["viewer"]
     assert "2027-02-01 00:00 UTC" in shown["viewer"]
     assert all("material" not in text for text in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [("/sign-in", "text/html"), ("/api/billing/invoices.create", "application/json")]
+)
+def test_the_rim_answers_with_the_same_headers(server: Any, target: str, kind: str) -> None:
+    answer = server.anonymous("POST", target, content=b"x" * 1_500_000)
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (413, kind)
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert ("too much at once" in answer.text) == (kind == "text/html")
+
+
+def test_a_refused_federation_request_has_them_too(server: Any) -> None:
+    answer = server.anonymous("GET", "/api/billing/list", headers={"X-Provider-KeyId": "portal"})
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
