@@ -40,11 +40,13 @@ def serve(
     listener = _listen(host, port)
     import uvicorn
 
+    from provider_federation.kit.web.server import JsonHttpProtocol
+
     typer.echo(f"Instance at http://{host}:{port} (Ctrl-C stops it)")
     config = uvicorn.Config(
         "provider_federation.instance.asgi:application",
         log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="on",
-        http="httptools", timeout_keep_alive=30, timeout_graceful_shutdown=10,
+        http=JsonHttpProtocol, ws="none", timeout_keep_alive=30, timeout_graceful_shutdown=10,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -63,6 +63,7 @@ def serve(
     import uvicorn
 
     listener = _listen(host, port)
+    from provider_federation.kit.web.server import JsonHttpProtocol
     from provider_federation.portal.asgi import application
 
     print(f"portal on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
@@ -75,7 +76,8 @@ def serve(
         lifespan="off",
         timeout_keep_alive=15,
         timeout_graceful_shutdown=20,
-        h11_max_incomplete_event_size=65_536,
+        http=JsonHttpProtocol,
+        ws="none",
     )
     uvicorn.Server(config).run(sockets=[listener])
 

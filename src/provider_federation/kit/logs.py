@@ -72,8 +72,16 @@ def configure_logs(*, service: str, development: bool = False, level: int = logg
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     root = logging.getLogger()
+    handler.addFilter(_brief)
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def _brief(record: logging.LogRecord) -> bool:
+    """What Django calls suspicious (a bad Host, say) anybody can send: one warning, no traceback."""
+    if record.name.startswith("django.security."):
+        record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+    return True
 
 
 def get_logger(name: str) -> Any:
