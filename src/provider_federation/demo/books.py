@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from provider_federation.demo.client import Client
 from provider_federation.demo.plan import InstancePlan
+from provider_federation.demo.processes import run_to_end
 from provider_federation.kit import clock
 from provider_federation.protocol import Key, Request, sign
 from provider_federation.stripe_account import StripeAccount, StripeInvoice
@@ -97,6 +98,18 @@ class InstanceBook:
             if not answer["leads"].get("nextCursor"):
                 return leads, answer["ai"]["cost"], answer["ai"]["capCents"]
             cursor = {"cursor": answer["leads"]["nextCursor"]}
+
+
+def signed_by_hand(instance: InstancePlan, target: str) -> dict[str, Any]:
+    """GET with the headers that `provider-federation sign` prints, as curl would send them."""
+    address = instance.base_url + target
+    command = ["sign", "GET", address, "--key-id", instance.key_id, "--algorithm", instance.mode]
+    environment = {"PROVIDER_SECRET": instance.secret, "PROVIDER_FEDERATION_ENV": "development"}
+    printed = run_to_end("sign", command, environment)
+    headers = dict(line.split(": ", 1) for line in printed.splitlines())
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT) as answer:
+        value: dict[str, Any] = json.load(answer)
+        return value
 
 
 def portal_book(portal: Client, instance_id: str) -> Sums:

@@ -4,6 +4,7 @@ is assumed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from provider_federation.demo.books import (
     dollars,
     portal_book,
     portal_ledger,
+    signed_by_hand,
     stripe_book,
 )
 from provider_federation.demo.client import CallFailed, pay_hosted_invoice, wait_until
@@ -65,6 +67,7 @@ class Walk:
         self._customers_pay()
         self._three_books()
         self._totals()
+        self._by_hand()
         self._usage_becomes_invoices(month, after)
         self._clients_pay()
         self._provider_books()
@@ -142,6 +145,17 @@ class Walk:
             f"{count} of {count}",
             f"{coverage['answered']} of {coverage['of']}",
         )
+
+    def _by_hand(self) -> None:
+        """What a person would try at a terminal: `call` through the portal's shim, and `sign` for curl."""
+        for instance in self.world.plan.instances:
+            count = len(self._instance_book(instance).invoices())
+            called = json.loads(
+                self.world.portal_command("call", instance.name, "GET", "/api/billing/list?limit=200")
+            )
+            self._row("call", instance.name, f"{count} invoices", f"{len(called['items'])} invoices")
+            signed = signed_by_hand(instance, "/api/billing/list?limit=200")
+            self._row("sign | curl", instance.name, f"{count} invoices", f"{len(signed['items'])} invoices")
 
     # --- the provider's invoices to its clients
 

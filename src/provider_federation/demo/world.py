@@ -138,8 +138,8 @@ class World:
             "Demo Admin",
             "--password-stdin",
         ]
-        self._portal_command(*user, typed=self.plan.operator_password)
-        self.plan.token = self._portal_command("portal", "token", "make", "demo", "--role", "admin").split()[
+        self.portal_command(*user, typed=self.plan.operator_password)
+        self.plan.token = self.portal_command("portal", "token", "make", "demo", "--role", "admin").split()[
             -1
         ]
         self.plan.save()
@@ -147,7 +147,7 @@ class World:
     def _on_each(self, job: Callable[[InstancePlan], None]) -> None:
         """`job` on every instance, and meanwhile the portal's migration."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            jobs: list[Future[Any]] = [pool.submit(self._portal_command, "portal", "migrate")]
+            jobs: list[Future[Any]] = [pool.submit(self.portal_command, "portal", "migrate")]
             jobs += [pool.submit(job, instance) for instance in self.plan.instances]
             for one in jobs:
                 one.result()
@@ -181,7 +181,7 @@ class World:
         ]
         run_to_end(instance.name, user, {**environment, "INSTANCE_USER_PASSWORD": instance.password})
 
-    def _portal_command(self, *arguments: str, typed: str = "") -> str:
+    def portal_command(self, *arguments: str, typed: str = "") -> str:
         return run_to_end("portal", arguments, portal_environment(self.plan, self.database_url), typed=typed)
 
     def _open_accounts(self) -> None:
