@@ -24,7 +24,18 @@ STRANGE = {
     "traversal": "..%2f..%2fetc%2fpasswd", "right to left": quote("\u202e1"), "template": quote("{{7*7}}"), "percent": "%25s%25n",
     "space": "%20", "format": quote("{0.__class__}"),
 }  # fmt: skip
-_STRANGE_TEXTS = {"unknown": str(uuid.uuid4()), "unknown number": "987654321", "SQL": "1' OR '1'='1", "unicode": "💩", "digits": "٣٤", "10 kB": "A" * 10_000, "empty": "", "NUL": "a\0", "half a pair": "\ud800", "line": "a\r\nb"}
+_STRANGE_TEXTS = {
+    "unknown": str(uuid.uuid4()),
+    "unknown number": "987654321",
+    "SQL": "1' OR '1'='1",
+    "unicode": "💩",
+    "digits": "٣٤",
+    "10 kB": "A" * 10_000,
+    "empty": "",
+    "NUL": "a\0",
+    "half a pair": "\ud800",
+    "line": "a\r\nb",
+}
 _WRONG: tuple[tuple[str, Any], ...] = (
     ("string", "no such thing"), ("number", 1.5), ("integer", 10**18), ("integer", -1), ("boolean", True), ("array", [1]),
     ("object", {"x": 1}), ("null", None), ("array", []), ("array", [None]), ("array", [{}]), ("object", {}),
@@ -110,10 +121,19 @@ def bad_json(operation: Operation, service: Service) -> Iterator[Bad]:
     ):  # fmt: skip
         # Of a webhook its sender signed the bytes: a repeated key is the sender's own affair.
         own = sample.is_webhook and label == "a repeated key"
-        yield Bad(label, target, body, {"Content-Type": "application/json", **_proof(sample, body)}, or_answered=own)
+        yield Bad(
+            label, target, body, {"Content-Type": "application/json", **_proof(sample, body)}, or_answered=own
+        )
     if sample.is_webhook:
         return  # what counts there are the bytes that were signed
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", "nonsense", "application/jsonx"):
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/xml",
+        "nonsense",
+        "application/jsonx",
+    ):
         yield Bad(f"sent as {kind}", target, good, {"Content-Type": kind})
 
 
@@ -122,10 +142,21 @@ def unknown_fields(operation: Operation, service: Service) -> Iterator[Bad]:
     sample = operation.sample
     target, body = sample.target(service, operation.path), sample.raw(service)
     joint = "&" if "?" in target else "?"
-    for label, extra in (("unknown", "nonsense=1"), ("empty", "nonsense"), ("NUL", "a%00=1"), ("10 kB", "A" * 10_000), ("many", "&".join(f"a{n}=1" for n in range(1200)))):
+    for label, extra in (
+        ("unknown", "nonsense=1"),
+        ("empty", "nonsense"),
+        ("NUL", "a%00=1"),
+        ("10 kB", "A" * 10_000),
+        ("many", "&".join(f"a{n}=1" for n in range(1200))),
+    ):
         yield Bad(f"query {label}", target + joint + extra, body, sample.headers(body))
     for one in operation.parameters("query"):
-        yield Bad(f"{one['name']} twice", f"{target}{joint}{one['name']}=1&{one['name']}=2", body, sample.headers(body))
+        yield Bad(
+            f"{one['name']} twice",
+            f"{target}{joint}{one['name']}=1&{one['name']}=2",
+            body,
+            sample.headers(body),
+        )
     if operation.body_schema is not None:
         for label, value in _with_extra(json.loads(body)):
             yield _body(operation, service, f"body {label}", value)
@@ -157,13 +188,26 @@ def strange_ids(operation: Operation, service: Service) -> Iterator[Bad]:
     body = sample.raw(service)
     for one in operation.parameters("path"):
         for label, text in {"unknown": str(uuid.uuid4()), "unknown number": "987654321", **STRANGE}.items():
-            yield Bad(f"{one['name']} {label}", sample.target(service, operation.path, **{one["name"]: text}), body, sample.headers(body))
+            yield Bad(
+                f"{one['name']} {label}",
+                sample.target(service, operation.path, **{one["name"]: text}),
+                body,
+                sample.headers(body),
+            )
     for one in operation.parameters("query"):
-        if _type_names(one["schema"], operation.schemas) >= {"string"} and "enum" not in json.dumps(one["schema"]):
+        if _type_names(one["schema"], operation.schemas) >= {"string"} and "enum" not in json.dumps(
+            one["schema"]
+        ):
             for label, text in STRANGE.items():
                 target = f"{operation.path}?{one['name']}={text}"
                 if not operation.parameters("path"):
-                    yield Bad(f"{one['name']} {label}", target, body, sample.headers(body), or_answered=one["name"] in sample.filters)
+                    yield Bad(
+                        f"{one['name']} {label}",
+                        target,
+                        body,
+                        sample.headers(body),
+                        or_answered=one["name"] in sample.filters,
+                    )
     for name in sample.ids:
         for label, text in _STRANGE_TEXTS.items():
             value = json.loads(body)
@@ -198,10 +242,14 @@ def _proof(sample: Sample, body: bytes) -> dict[str, str]:
     return {name: value for name, value in sample.headers(body).items() if name != "Content-Type"}
 
 
-def _body(operation: Operation, service: Service, label: str, value: Any, *, or_answered: bool = False) -> Bad:
+def _body(
+    operation: Operation, service: Service, label: str, value: Any, *, or_answered: bool = False
+) -> Bad:
     raw = json.dumps(value).encode()
     sample = operation.sample
-    return Bad(label, sample.target(service, operation.path), raw, sample.headers(raw), or_answered=or_answered)
+    return Bad(
+        label, sample.target(service, operation.path), raw, sample.headers(raw), or_answered=or_answered
+    )
 
 
 def _with_extra(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -212,7 +260,9 @@ def _with_extra(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name[:20]!r}", changed
 
 
-def _wrong(schema: dict[str, Any], good: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _wrong(
+    schema: dict[str, Any], good: dict[str, Any], schemas: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
     for path, names, required in _fields(schema, good, schemas, ()):
         for kind, wrong in _WRONG:
             if kind in names or (kind == "integer" and "number" in names):
@@ -226,7 +276,9 @@ def _wrong(schema: dict[str, Any], good: dict[str, Any], schemas: dict[str, Any]
             yield f"no {path}", changed
 
 
-def _fields(schema: dict[str, Any], value: Any, schemas: dict[str, Any], path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], set[str], bool]]:
+def _fields(
+    schema: dict[str, Any], value: Any, schemas: dict[str, Any], path: tuple[Any, ...]
+) -> Iterator[tuple[tuple[Any, ...], set[str], bool]]:
     """(path, JSON types, required) of each field that the sample has."""
     for one in _alternatives(schema, schemas):
         if isinstance(value, dict):

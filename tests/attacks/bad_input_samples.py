@@ -65,7 +65,14 @@ def _version(service: Service) -> dict[str, Any]:
 
 
 def _key(number: int) -> dict[str, Any]:
-    return {"id": f"key-{number}", "algorithm": "sha256", "secret": _SECRET, "scope": "provider", "notBefore": None, "notAfter": "2099-01-01T00:00:00Z"}
+    return {
+        "id": f"key-{number}",
+        "algorithm": "sha256",
+        "secret": _SECRET,
+        "scope": "provider",
+        "notBefore": None,
+        "notAfter": "2099-01-01T00:00:00Z",
+    }
 
 
 def _new_instance(_service: Service) -> dict[str, Any]:
@@ -106,44 +113,78 @@ PORTAL = {
     "POST /api/provider/instances/{instance_id}/disable": Sample(_version, **_ONE),
     "POST /api/provider/instances/{instance_id}/enable": Sample(_version, **_ONE),
     "POST /api/provider/instances/{instance_id}/check": Sample(path={"instance_id": "$acme"}, reader=None),
-    "POST /api/provider/instances/{instance_id}/key": Sample(lambda service: {**_version(service), "key": _key(next(_NUMBERS))}, **_ONE),
-    "POST /api/provider/fleet/sync": Sample(lambda service: {"instanceIds": [service.facts["acme"]]}, answers=(202,), ids=("instanceIds",)),
+    "POST /api/provider/instances/{instance_id}/key": Sample(
+        lambda service: {**_version(service), "key": _key(next(_NUMBERS))}, **_ONE
+    ),
+    "POST /api/provider/fleet/sync": Sample(
+        lambda service: {"instanceIds": [service.facts["acme"]]}, answers=(202,), ids=("instanceIds",)
+    ),
     "POST /api/provider/fleet": Sample(_run, answers=(202,), ids=("instanceIds",)),
     "GET /api/provider/fleet": _READ,
     "GET /api/provider/fleet/{run_id}": Sample(path={"run_id": "$run"}, reader=None),
     "POST /api/provider/fleet/{run_id}/cancel": Sample(path={"run_id": "$run"}),
-    "POST /api/provider/fleet/{run_id}/retry": Sample(path={"run_id": "$run"}, answers=(202, 409)),  # nothing has failed
+    "POST /api/provider/fleet/{run_id}/retry": Sample(
+        path={"run_id": "$run"}, answers=(202, 409)
+    ),  # nothing has failed
     "GET /api/provider/totals": _LIST,
     "GET /api/provider/invoices": _LIST,
     "GET /api/provider/invoices.csv": _LIST,
     "GET /api/provider/billing/subscriptions": _LIST,
     "POST /api/provider/billing/subscriptions": Sample(
-        lambda _service: {"clientOrgId": "org_acme", "planId": "PRO", "billingDetails": {"name": "Acme", "email": "a@example.com"}},
-        answers=(200, 201), ids=("clientOrgId",),
+        lambda _service: {
+            "clientOrgId": "org_acme",
+            "planId": "PRO",
+            "billingDetails": {"name": "Acme", "email": "a@example.com"},
+        },
+        answers=(200, 201),
+        ids=("clientOrgId",),
     ),
-    "GET /api/provider/billing/subscriptions/{subscription_id}": Sample(path={"subscription_id": "$subscription"}, reader=None),
-    "DELETE /api/provider/billing/subscriptions/{subscription_id}": Sample(path={"subscription_id": "$subscription"}),
+    "GET /api/provider/billing/subscriptions/{subscription_id}": Sample(
+        path={"subscription_id": "$subscription"}, reader=None
+    ),
+    "DELETE /api/provider/billing/subscriptions/{subscription_id}": Sample(
+        path={"subscription_id": "$subscription"}
+    ),
     "GET /api/provider/billing/revenue": Sample(query={"clientOrgId": "org_acme"}, reader=None),
-    "POST /api/provider/billing/revenue": Sample(lambda _service: last_month("org_acme"), answers=(200, 201), ids=("clientOrgId",)),
+    "POST /api/provider/billing/revenue": Sample(
+        lambda _service: last_month("org_acme"), answers=(200, 201), ids=("clientOrgId",)
+    ),
     "GET /api/provider/billing/invoices": _LIST,
-    "GET /api/provider/billing/invoices/{invoice_id}": Sample(path={"invoice_id": "$usage_invoice"}, reader=None),
+    "GET /api/provider/billing/invoices/{invoice_id}": Sample(
+        path={"invoice_id": "$usage_invoice"}, reader=None
+    ),
     "POST /api/provider/billing/invoices/{invoice_id}/release": Sample(
-        path={"invoice_id": "$usage_invoice"}, answers=(200, 409)  # it is not held
+        path={"invoice_id": "$usage_invoice"},
+        answers=(200, 409),  # it is not held
     ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
-    "POST /api/webhooks/provider-stripe": Sample(lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True),
+    "POST /api/webhooks/provider-stripe": Sample(
+        lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True
+    ),
 }
 INSTANCE = {
     "GET /api/billing/preview": _READ,
     "POST /api/billing/invoices.create": Sample(
-        lambda service: {"lines": [{"leadId": service.facts["lead"], "customerId": service.facts["customer"], "amountCents": None}]},
+        lambda service: {
+            "lines": [
+                {
+                    "leadId": service.facts["lead"],
+                    "customerId": service.facts["customer"],
+                    "amountCents": None,
+                }
+            ]
+        },
         ids=("leadId", "customerId"),
     ),
     "GET /api/billing/list": _READ,
     "GET /api/billing/get": Sample(query={"id": "$invoice"}, reader=None),
-    "POST /api/integrations/stripe/create-hosted-invoice": Sample(lambda service: {"id": service.facts["invoice"]}, ids=("id",)),
-    "POST /api/webhooks/stripe": Sample(lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True),
+    "POST /api/integrations/stripe/create-hosted-invoice": Sample(
+        lambda service: {"id": service.facts["invoice"]}, ids=("id",)
+    ),
+    "POST /api/webhooks/stripe": Sample(
+        lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True
+    ),
     "GET /api/provider/usage": Sample(query={"period": "2026-01"}, reader=None),
     "GET /api/system/federation.status": Sample(reader=None, anonymous=200),
     "GET /api/federation/changes": _READ,

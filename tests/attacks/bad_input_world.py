@@ -30,8 +30,13 @@ Who = Literal["full", "reader", "nobody"]
 WEBHOOK_SECRET = "whsec_" + "badinput0tests0" * 2
 _DEVELOPMENT = {"PROVIDER_FEDERATION_ENV": "development", "PYTHONWARNINGS": "default"}
 # Rows that may change although nothing was written: sessions, rate limits, when a token was last used, used signatures.
-_RESTLESS = {"django_session", "portal_cache", "operators_apitoken", "provider_federation_replay",
-             "provider_federation_replay_mark"}
+_RESTLESS = {
+    "django_session",
+    "portal_cache",
+    "operators_apitoken",
+    "provider_federation_replay",
+    "provider_federation_replay_mark",
+}
 _SPREAD = itertools.count()
 
 
@@ -53,7 +58,12 @@ class Service:
         raise NotImplementedError
 
     def send(
-        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None, who: Who = "full"
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        who: Who = "full",
     ) -> Answer:
         proof = self.credentials(who, method, target)
         return self.wire.send(method, target, {**proof, **(headers or {})}, body)
@@ -84,7 +94,9 @@ class InstanceService(Service):
         key = Key(who, "sha256", secret=self.facts[who].encode(), scope=scope)
         # The legacy scheme tells two equal writes apart by their millisecond only.
         now = clock.timestamp() + next(_SPREAD) % 100_000 / 1000
-        return dict(sign(Request(method, target, f"127.0.0.1:{self.port}", [], b""), key, now=now, scope=scope))
+        return dict(
+            sign(Request(method, target, f"127.0.0.1:{self.port}", [], b""), key, now=now, scope=scope)
+        )
 
 
 def stripe_signature(body: bytes) -> str:
@@ -106,7 +118,14 @@ def running(side: str, folder: Path, server_url: str) -> Iterator[Service]:
         supervisor.stop()
 
 
-def _start(supervisor: Supervisor, name: str, arguments: list[str], environment: dict[str, str], folder: Path, ready: str) -> Path:
+def _start(
+    supervisor: Supervisor,
+    name: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    ready: str,
+) -> Path:
     log = folder / f"{name}.log"
     child = supervisor.start(Child(name, arguments, environment, log, ready))
     supervisor.wait_ready(child)
@@ -116,7 +135,9 @@ def _start(supervisor: Supervisor, name: str, arguments: list[str], environment:
 def _stripe(supervisor: Supervisor, folder: Path) -> str:
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    _start(supervisor, "stripe", ["stripe-sim", "--port", str(port)], _DEVELOPMENT, folder, f"{url}/_sim/state")
+    _start(
+        supervisor, "stripe", ["stripe-sim", "--port", str(port)], _DEVELOPMENT, folder, f"{url}/_sim/state"
+    )
     return url
 
 
@@ -138,8 +159,17 @@ def _instance(supervisor: Supervisor, folder: Path, stripe: str, server_url: str
     }  # fmt: skip
     run_to_end("acme", ["instance", "migrate"], environment)
     run_to_end("acme", ["instance", "seed", "--leads", "40", "--months", "3"], environment)
-    log = _start(supervisor, "acme", ["instance", "serve", "--port", str(port)], environment, folder, f"{url}/health/ready")
-    service = InstanceService("instance", port, database or str(folder / "acme" / "instance.sqlite3"), log, keys)
+    log = _start(
+        supervisor,
+        "acme",
+        ["instance", "serve", "--port", str(port)],
+        environment,
+        folder,
+        f"{url}/health/ready",
+    )
+    service = InstanceService(
+        "instance", port, database or str(folder / "acme" / "instance.sqlite3"), log, keys
+    )
     drafts = service.ask("POST", "/api/billing/invoices.create?range=d30")["invoices"]
     lead = service.ask("GET", "/api/billing/preview?range=all")["lines"][0]
     service.facts |= {"invoice": drafts[0]["id"], "lead": lead["leadId"], "customer": lead["customerId"]}
@@ -150,7 +180,10 @@ def _portal(supervisor: Supervisor, folder: Path, stripe: str, server_url: str, 
     [port] = free_ports(1)
     database = new_database(server_url)
     account = StripeAccount("sk_test_provider", api_base=stripe)
-    prices = {code: ensure_price(account, lookup_key=code, product_name=code, unit_amount=plan.fee_cents) for code, plan in PLANS.items()}
+    prices = {
+        code: ensure_price(account, lookup_key=code, product_name=code, unit_amount=plan.fee_cents)
+        for code, plan in PLANS.items()
+    }
     environment = {
         **_DEVELOPMENT,
         "DJANGO_SETTINGS_MODULE": "provider_federation.portal.settings",
@@ -165,7 +198,14 @@ def _portal(supervisor: Supervisor, folder: Path, stripe: str, server_url: str, 
         for who, role in (("full", "admin"), ("reader", "support"))
     }
     url = f"http://127.0.0.1:{port}"
-    log = _start(supervisor, "portal", ["portal", "serve", "--port", str(port)], environment, folder, f"{url}/health/ready")
+    log = _start(
+        supervisor,
+        "portal",
+        ["portal", "serve", "--port", str(port)],
+        environment,
+        folder,
+        f"{url}/health/ready",
+    )
     service = PortalService("portal", port, database, log, tokens, instance)
     _furnish(service, instance)
     return service
@@ -182,9 +222,13 @@ def _furnish(portal: Service, instance: Service) -> None:
             "key": {"id": "full", "algorithm": "sha256", "secret": secret},
         }  # fmt: skip
         portal.facts[name] = portal.ask("POST", "/api/provider/instances", body)["instance"]["id"]
-    run = portal.ask("POST", "/api/provider/fleet", {"action": "preview", "instanceIds": [portal.facts["acme"]]})
+    run = portal.ask(
+        "POST", "/api/provider/fleet", {"action": "preview", "instanceIds": [portal.facts["acme"]]}
+    )
     portal.facts["run"] = run["run"]["id"]
-    subscribed = portal.ask("POST", "/api/provider/billing/subscriptions", {"clientOrgId": "org_acme", "planId": "PRO"})
+    subscribed = portal.ask(
+        "POST", "/api/provider/billing/subscriptions", {"clientOrgId": "org_acme", "planId": "PRO"}
+    )
     portal.facts["subscription"] = subscribed["subscription"]["id"]
     usage = portal.ask("POST", "/api/provider/billing/revenue", last_month("org_acme"))
     portal.facts["usage_invoice"] = usage["invoice"]["id"]
@@ -193,7 +237,9 @@ def _furnish(portal: Service, instance: Service) -> None:
 def last_month(org: str) -> dict[str, str]:
     """A body of POST /api/provider/billing/revenue for the last whole month."""
     this = clock.now().replace(day=1)
-    first = this.replace(year=this.year - 1, month=12) if this.month == 1 else this.replace(month=this.month - 1)
+    first = (
+        this.replace(year=this.year - 1, month=12) if this.month == 1 else this.replace(month=this.month - 1)
+    )
     return {"clientOrgId": org, "periodStart": f"{first:%Y-%m-%d}", "periodEnd": f"{this:%Y-%m-%dT00:00:00Z}"}
 
 
@@ -209,7 +255,9 @@ def _postgres_state(url: str) -> dict[str, str]:
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         tables = sorted({row[0] for row in found} - _RESTLESS)
-        one = sql.SQL("SELECT {name}, md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) FROM {table} t")
+        one = sql.SQL(
+            "SELECT {name}, md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) FROM {table} t"
+        )
         parts = [one.format(name=sql.Literal(table), table=sql.Identifier(table)) for table in tables]
         return dict(connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall())
 

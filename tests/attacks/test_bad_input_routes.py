@@ -17,11 +17,19 @@ from tests.attacks.bad_input_wire import Answer
 from tests.attacks.bad_input_world import Service
 
 SERVICES = {"portal": "portal", "instance": "instance", "instance-postgres": "instance"}
-REASONS = set(re.findall(r"^\| `([a-z0-9_]+)` \|", (Path(__file__).resolve().parents[2] / "docs" / "reasons.md").read_text(), re.MULTILINE))
+REASONS = set(
+    re.findall(
+        r"^\| `([a-z0-9_]+)` \|",
+        (Path(__file__).resolve().parents[2] / "docs" / "reasons.md").read_text(),
+        re.MULTILINE,
+    )
+)
 _LEAKS = (b"Traceback", b'File "', b"psycopg", b"django", b"site-packages", b"SELECT ", b"object at 0x")
 
 ROUTES = [
-    pytest.param(name, operation, id=f"{name} {operation.name}", marks=pytest.mark.xdist_group(f"bad-input-{name}"))
+    pytest.param(
+        name, operation, id=f"{name} {operation.name}", marks=pytest.mark.xdist_group(f"bad-input-{name}")
+    )
     for name, side in SERVICES.items()
     for operation in operations(side)
 ]
@@ -61,7 +69,9 @@ def test_every_route_has_a_sample_and_no_sample_is_left_over(side: str) -> None:
 def test_the_sample_is_a_good_request(service: Service, operation: Operation) -> None:
     sample = operation.sample
     body = sample.raw(service)
-    answer = send(service, operation, Bad("good", sample.target(service, operation.path), body, sample.headers(body)))
+    answer = send(
+        service, operation, Bad("good", sample.target(service, operation.path), body, sample.headers(body))
+    )
     assert answer.status in sample.answers, answer
     assert answer.headers["x-request-id"]
     if "json" in answer.headers["content-type"]:
@@ -77,7 +87,9 @@ def test_refused_and_nothing_written(service: Service, operation: Operation, cat
         answer = send(service, operation, bad)
         assert answer.status < 500, f"{what}: {answer}"
         if bad.or_answered and answer.status < 400:
-            before = service.state()  # it was a good request after all (an export, say, is in the audit trail)
+            before = (
+                service.state()
+            )  # it was a good request after all (an export, say, is in the audit trail)
             continue
         check_refusal(answer, what, method=bad.method)
         if bad.method not in {"", "HEAD"} and answer.status == 405:
@@ -141,13 +153,23 @@ def test_another_clients_things(service: Service, operation: Operation) -> None:
     before = service.state()
     for one in operation.parameters("path"):
         own = sample.path[one["name"]][1:]
-        for fact in ({"acme", "run", "subscription", "usage_invoice"} - {own, "acme" if own == "other" else own}):
-            answer = service.send(operation.method, sample.target(service, operation.path, **{one["name"]: f"${fact}"}), body, sample.headers(body))
+        for fact in {"acme", "run", "subscription", "usage_invoice"} - {
+            own,
+            "acme" if own == "other" else own,
+        }:
+            answer = service.send(
+                operation.method,
+                sample.target(service, operation.path, **{one["name"]: f"${fact}"}),
+                body,
+                sample.headers(body),
+            )
             check_refusal(answer, f"{operation.name} with a {fact}")
             assert answer.status == 404, answer
     if operation.side == "instance" and not sample.is_webhook:
         target = sample.target(service, operation.path)
-        answer = service.send(operation.method, target, body, {**sample.headers(body), "X-Provider-Org": "org_other"})
+        answer = service.send(
+            operation.method, target, body, {**sample.headers(body), "X-Provider-Org": "org_other"}
+        )
         assert (answer.status, answer.json["reason"]) == (403, "org_mismatch")
     assert service.state() == before
 
@@ -161,7 +183,9 @@ def test_a_line_with_another_customers_name_or_amount(service: Service) -> None:
     before = service.state()
     for change in ({"customerId": other}, {"amountCents": chosen["amountCents"] + 1}, {"unitPriceCents": 1}):
         body = json.dumps({"lines": [{"leadId": chosen["leadId"], **change}]}).encode()
-        answer = service.send("POST", "/api/billing/invoices.create", body, {"Content-Type": "application/json"})
+        answer = service.send(
+            "POST", "/api/billing/invoices.create", body, {"Content-Type": "application/json"}
+        )
         check_refusal(answer, str(change))
         assert (answer.status, answer.json["reason"]) == (409, "line_changed")
     assert service.state() == before

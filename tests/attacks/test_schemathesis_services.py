@@ -26,13 +26,27 @@ from tests.attacks.bad_input_samples import SAMPLES
 from tests.attacks.bad_input_world import Service, stripe_signature
 
 EXAMPLES = 25
-CHECKS = [schemathesis.checks.not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 # An answer that the services give on purpose when another party is away or says no.
 ELSEWHERE = {"instance_unavailable", "instance_bad_answer", "stripe_refused", "dns_failed"}
 
-SCHEMAS = {side: schemathesis.openapi.from_dict(json.loads((FOLDER / f"{side}.json").read_text())) for side in SAMPLES}
+SCHEMAS = {
+    side: schemathesis.openapi.from_dict(json.loads((FOLDER / f"{side}.json").read_text()))
+    for side in SAMPLES
+}
 ROUTES = [
-    pytest.param(side, operation, mode, id=f"{side} {operation.method.upper()} {operation.path} {mode.value}", marks=pytest.mark.xdist_group(f"bad-input-{side}"))
+    pytest.param(
+        side,
+        operation,
+        mode,
+        id=f"{side} {operation.method.upper()} {operation.path} {mode.value}",
+        marks=pytest.mark.xdist_group(f"bad-input-{side}"),
+    )
     for side, schema in SCHEMAS.items()
     for operation in (result.ok() for result in schema.get_all_operations())
     for mode in schemathesis.GenerationMode
@@ -65,7 +79,11 @@ def test_no_server_error_and_nothing_undeclared(service: Service, operation: Any
         session.mount("http://", Signing(service))
 
         @settings(
-            max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))

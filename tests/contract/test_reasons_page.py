@@ -23,15 +23,27 @@ def said() -> Iterator[str]:
     """The code of every `Problem(status, "code", …)`, and of every class of errors that has one."""
     for path in (path for room in SOURCES for path in room.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem" and len(node.args) > 1:
-                yield from (part.value for part in ast.walk(node.args[1]) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "Problem"
+                and len(node.args) > 1
+            ):
+                yield from (
+                    part.value
+                    for part in ast.walk(node.args[1])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                )
             if isinstance(node, ast.ClassDef) and path.parent.name == "money":
                 yield from _class_code(node)
 
 
 def _class_code(node: ast.ClassDef) -> Iterator[str]:
     for line in node.body:
-        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "code" and isinstance(line.value, ast.Constant):
+        if (
+            isinstance(line, ast.Assign)
+            and getattr(line.targets[0], "id", "") == "code"
+            and isinstance(line.value, ast.Constant)
+        ):
             yield str(line.value.value)
 
 

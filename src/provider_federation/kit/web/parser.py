@@ -19,7 +19,9 @@ class StrictParser(Parser):
         """Problems: 415 `content_type_not_allowed`, 400 `bad_json invalid_field`. A body without a type is taken as JSON."""
         kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind and kind != "application/json" and not kind.endswith("+json"):
-            raise Problem(415, "content_type_not_allowed", "Send the body with Content-Type: application/json.")
+            raise Problem(
+                415, "content_type_not_allowed", "Send the body with Content-Type: application/json."
+            )
         try:
             return read_object(request.body)
         except NotJson as error:
@@ -38,4 +40,6 @@ def refuse_nul(data: MultiValueDict[str, Any]) -> None:
     """Problem 400 `invalid_field` for a name or value with a NUL in it."""
     for name, values in data.lists():
         if any("\0" in text for text in (name, *values)):
-            raise Problem(400, "invalid_field", "A query parameter holds a NUL character.", field=name.replace("\0", ""))
+            raise Problem(
+                400, "invalid_field", "A query parameter holds a NUL character.", field=name.replace("\0", "")
+            )
