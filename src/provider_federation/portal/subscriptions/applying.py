@@ -214,8 +214,9 @@ def _copy(row: Subscription, fresh: StripeSubscription) -> None:
     if fresh.items:
         item = fresh.items[0]
         row.current_period_start, row.current_period_end = item.period_start, item.period_end
+        if item.price.id != row.stripe_price_id:  # the settings may name a newer price for the plan by now
+            _copy_plan(row, item.price.id)
         row.stripe_price_id = item.price.id
-        _copy_plan(row, item.price.id)
     row.snapshot = {
         "status": fresh.status,
         "latestInvoice": fresh.latest_invoice_id,

@@ -182,9 +182,14 @@ def _make(row: Subscription) -> Subscription:
     try:
         stripe_id = _create_there(row)
     except StripeFailed as failure:
-        if not failure.retryable and not failure.outcome_unknown:
+        if failure.retryable or failure.outcome_unknown:
+            raise
+        # What was refused now may have been made by an earlier try whose answer never came.
+        found = _made_before(row)
+        if found is None:
             _give_up(row, failure)
-        raise
+            raise
+        stripe_id = found
     fresh = refresh_subscription(stripe_id)
     latest = fresh.snapshot.get("latestInvoice")
     if latest:
@@ -201,8 +206,7 @@ def _create_there(row: Subscription) -> str:
     mark = {SUBSCRIPTION_MARK: str(row.pk)}
 
     def find(_since: datetime | None) -> str | None:
-        found = account.list_subscriptions(customer_id=customer)
-        return next((one.id for one in found if one.metadata.get(SUBSCRIPTION_MARK) == str(row.pk)), None)
+        return _find_there(row, account, customer)
 
     def make(idempotency_key: str) -> str:
         created = account.create_subscription(
@@ -218,6 +222,21 @@ def _create_there(row: Subscription) -> str:
     return run_step(
         Step(key, "create", find, make), journal, clock.now, Patience(tries=3, seconds=10)
     ).result_id
+
+
+def _find_there(row: Subscription, account: StripeAccount, customer: str) -> str | None:
+    found = account.list_subscriptions(customer_id=customer)
+    return next((one.id for one in found if one.metadata.get(SUBSCRIPTION_MARK) == str(row.pk)), None)
+
+
+def _made_before(row: Subscription) -> str | None:
+    """The subscription that an earlier try made in Stripe, if one was begun; raises `StripeFailed` when Stripe
+    cannot be asked: then the row stays claimed.
+    """
+    if "create" not in DatabaseJournal().load(f"subscription:{row.pk}"):
+        return None
+    customer = ensure_customer(row.instance, row.billing_details).stripe_customer_id or ""
+    return _find_there(row, provider_account(), customer)
 
 
 def _attach_card(row: Subscription, account: StripeAccount, customer: str, key: str) -> None:

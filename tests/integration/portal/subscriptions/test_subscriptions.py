@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from tests.integration.portal.revenue.rig import NOW, deliver, run_jobs
 
 from provider_federation.kit import clock
+from provider_federation.portal.revenue.models import Alert
 from provider_federation.portal.subscriptions import queries
 from provider_federation.portal.subscriptions.models import (
     BillingCustomer,
@@ -184,6 +185,50 @@ def test_a_renewal_moves_the_period(books, grow, api, at):
     after = api.get(f"{URL}/{made['id']}").json()["subscription"]
     assert after["currentPeriodEnd"] == "2026-05-10T12:00:00Z"
     assert SubscriptionInvoice.objects.count() == 2
+
+
+def test_a_refusal_after_a_lost_answer_does_not_lead_to_a_second_subscription(books, grow, api):
+    """The first try made it and its answer was lost; the repeat is refused for another reason. It was given up then,
+    and the client could be subscribed, and charged, a second time.
+    """
+    grow("ada")
+    books.fault("drop_after", "/v1/subscriptions", count=5)
+    assert subscribe(api, paymentMethodId="pm_card_visa").status_code == 503
+    books.simulator.ask("DELETE", "/_sim/faults", b"{}")
+    card = Subscription.objects.get().payment_method
+    books.post(f"payment_methods/{card}/detach")
+    books.post(f"payment_methods/{card}/attach", customer=books.post("customers", name="Mallory")["id"])
+    assert subscribe(api, paymentMethodId="pm_card_visa").status_code == 200
+    assert Subscription.objects.get().status == "active"
+    subscribe(api, paymentMethodId="pm_card_mastercard")
+    assert len(books.get("subscriptions?status=all")["data"]) == 1
+
+
+def test_an_invoices_event_that_is_faster_than_our_own_answer_is_ours(books, grow, api):
+    """Stripe tells of the first invoice before the portal has stored the subscription's id (or it crashed there)."""
+    grow("ada")
+    subscribe(api, paymentMethodId="pm_card_visa")
+    SubscriptionInvoice.objects.all().delete()
+    PlanChange.objects.all().delete()
+    Subscription.objects.update(stripe_subscription_id=None, status="creating", version=0)
+    for fact in books.events("invoice.paid"):
+        deliver(api, fact)
+    assert run_jobs() == []
+    assert Alert.objects.count() == 0
+    assert Subscription.objects.get().status == "active"
+    assert SubscriptionInvoice.objects.get().status == "paid"
+
+
+def test_a_new_price_of_a_plan_leaves_those_on_the_old_one_alone(books, grow, api, settings):
+    """The provider puts another price id into the settings: who subscribed before keeps plan, events and cancelling."""
+    _, ada = grow("ada")
+    made = subscribe(api, paymentMethodId="pm_card_visa").json()["subscription"]
+    settings.PROVIDER_STRIPE_PRICES = {**settings.PROVIDER_STRIPE_PRICES, "PRO": "price_new"}
+    catch_up(api, books)
+    assert Alert.objects.count() == 0
+    ended = api.delete(f"{URL}/{made['id']}?immediate=true")
+    assert (ended.status_code, ended.json()["subscription"]["status"]) == (200, "canceled")
+    assert queries.plan_in_force(ada, clock.now()) == "BASE"
 
 
 def test_a_subscription_made_by_hand_changes_nothing_and_raises_an_alert(books, grow, api):

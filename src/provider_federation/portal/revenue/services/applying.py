@@ -18,9 +18,10 @@ from provider_federation.portal.subscriptions.applying import (
     apply_invoice,
     copy_figures,
     look_until_current,
+    refresh_subscription,
 )
 from provider_federation.portal.subscriptions.customers import customer_of
-from provider_federation.portal.subscriptions.models import SubscriptionInvoice
+from provider_federation.portal.subscriptions.models import Subscription, SubscriptionInvoice
 from provider_federation.portal.subscriptions.services import provider_account
 from provider_federation.stripe_account import StripeInvoice
 
@@ -38,6 +39,9 @@ def refresh_any_invoice(stripe_invoice_id: str) -> UsageInvoice | SubscriptionIn
         fee = SubscriptionInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
         fresh = provider_account().retrieve_invoice(stripe_invoice_id)
         if fresh.subscription_id:
+            if not Subscription.objects.filter(stripe_subscription_id=fresh.subscription_id).exists():
+                # Its first invoice may be told of before our own answer was stored: its metadata names the row.
+                refresh_subscription(fresh.subscription_id)
             return apply_invoice(fresh, seen=fee.version if fee else 0)
         return apply_usage_invoice(fresh, usage or _ordered(fresh))
 
