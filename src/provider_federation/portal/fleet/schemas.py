@@ -121,7 +121,10 @@ def _instant(value: Any) -> Any:
     instant = datetime.fromisoformat(value)
     if instant.tzinfo is None:
         raise ValueError("has no offset")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:  # pydantic lets only ValueError become a finding
+        raise ValueError("is out of range") from None
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]

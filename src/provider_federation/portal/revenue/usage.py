@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money import MoneyError, Period, Usage, UsageLead, parse_decimal
 from provider_federation.portal.directory.models import Instance
@@ -40,6 +41,8 @@ MOST_PAGES = 500
 READS = 3
 READ_TIMEOUT = 15.0
 ALL_TIMEOUT = 20.0
+ONE_TIMEOUT = 60.0
+"""Seconds for all pages of one client; somebody waits for the answer."""
 
 
 class _Wire(BaseModel):
@@ -109,13 +112,19 @@ class UsageUnavailable(Problem):
 
 
 def pull_usage(instance: Instance, period: Period) -> Reading:
-    """All pages, now. Raises `UsageUnavailable`."""
+    """All pages, now. Raises `UsageUnavailable`; Problem 409 `instance_disabled`."""
+    if not instance.enabled:
+        raise Problem(409, "instance_disabled", f"{instance} is disabled: it is neither called nor billed.")
     target = target_of(instance)
     steps = read_usage(instance, period)
     call = next(steps)
+    until = clock.monotonic() + ONE_TIMEOUT
     while True:
+        left = until - clock.monotonic()
+        if left <= 0:
+            raise UsageUnavailable(instance, "timed_out", "It did not answer in time.", later=True)
         try:
-            call = steps.send(call_now(target, call))
+            call = steps.send(call_now(target, replace(call, timeout=min(call.timeout, left))))
         except StopIteration as done:
             reading: Reading = done.value
             return reading
@@ -246,7 +255,7 @@ def _whole(instance: Instance, period: Period, pages: list[_Page]) -> Reading:
             ai_calls=first.ai.calls,
             lead_count=first.leads.count,
         )
-    except (MoneyError, ValueError) as error:
+    except (MoneyError, ValueError, OverflowError) as error:  # the last: an instant that UTC cannot say
         raise UsageUnavailable(
             instance, "bad_usage", f"Its answer cannot be used: {error}.", later=False
         ) from None

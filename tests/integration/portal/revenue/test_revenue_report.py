@@ -121,6 +121,51 @@ def test_all_clients_with_coverage_and_never_a_silent_zero(books, grow, api):
     assert sorted(one["clientOrgId"] for one in answer["clients"]) == ["org_ada", "org_bob"]
 
 
+def test_an_impossible_time_spoils_one_client_only(books, grow, api):
+    """An instant that no UTC clock has made the whole report a 500, for every client."""
+    for name in ("ada", "bob"):
+        usage, _ = grow(name)
+        usage.uses(FEBRUARY, 1)
+        if name == "bob":
+            usage.months[FEBRUARY]["items"][0]["convertedAt"] = "0001-01-01T00:00:00+14:00"
+    answer = api.get(f"{URL}?period={FEBRUARY}")
+    assert answer.status_code == 200
+    assert [one["reason"] for one in answer.json()["coverage"]["stale"]] == ["bad_usage"]
+    assert api.get(f"{URL}?clientOrgId=org_bob&period={FEBRUARY}").status_code == 502
+
+
+def test_an_invoice_that_is_voided_while_the_report_is_made(books, grow, api):
+    """Its month is rated again: nobody had asked that instance yet."""
+    ada, _ = grow("ada")
+    ada.uses(FEBRUARY, 1)
+    invoice = bill(api)
+    bob, _ = grow("bob")
+    bob.uses(FEBRUARY, 1)
+    bob.after_a_page = lambda: UsageInvoice.objects.filter(pk=invoice["id"]).update(status="void")
+    answer = api.get(f"{URL}?period={FEBRUARY}")
+    assert answer.status_code == 200
+    assert answer.json()["coverage"]["answered"] == 2
+
+
+def test_an_instance_that_drips_its_pages_ends(books, grow, api, monkeypatch):
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 300)
+    usage.page = 1
+    monkeypatch.setattr("provider_federation.portal.revenue.usage.ONE_TIMEOUT", 0.3)
+    answer = api.get(f"{URL}?clientOrgId=org_ada&period={FEBRUARY}")
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "timed_out")
+    assert usage.requests < 300
+
+
+def test_a_disabled_client_is_neither_called_nor_billed(books, grow, api):
+    usage, _ = grow("ada", enabled=False)
+    usage.uses(FEBRUARY, 1)
+    body = {"clientOrgId": "org_ada", "periodStart": "2026-02-01", "periodEnd": "2026-02-28"}
+    answers = [api.get(f"{URL}?clientOrgId=org_ada&period={FEBRUARY}"), api.post(URL, body, content_type="application/json")]
+    assert [(one.status_code, one.json()["reason"]) for one in answers] == [(409, "instance_disabled")] * 2
+    assert (usage.requests, UsageInvoice.objects.count()) == (0, 0)
+
+
 def test_bad_questions(books, grow, api):
     for query, reason in [
         ("period=2026-13", "bad_date"), ("period=2026-02&startDate=2026-02-01", "bad_date"), ("startDate=2026-02-01", "bad_date"),

@@ -95,7 +95,9 @@ def calculate_all_revenue(months: list[Period]) -> AllRevenue:
     readings = pull_many(wanted)
 
     def read(instance: Instance, month: Period) -> Reading:
-        outcome = readings[instance.pk, month.label]
+        outcome = readings.get((instance.pk, month.label))
+        if outcome is None:  # its invoice was voided since we looked
+            return pull_usage(instance, month)
         if isinstance(outcome, Problem):
             raise outcome
         return outcome
