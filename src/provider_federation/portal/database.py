@@ -34,6 +34,7 @@ def _library() -> Any:
     (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
     if runtime.stat().st_uid != os.geteuid():
         raise ConfigInvalid("TMPDIR", f"{runtime} belongs to another user; remove it, or set TMPDIR")
+    runtime.chmod(0o700)  # anything wider is not taken for a runtime folder
     before = os.environ.get(_RUNTIME)
     os.environ[_RUNTIME] = str(runtime)
     try:
