@@ -7,10 +7,12 @@ from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import NinjaAPI
 
 from provider_federation import __version__
+from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.kit.web.openapi import DescribedApi
@@ -22,6 +24,7 @@ from provider_federation.portal.revenue.webhook import router as webhooks
 from provider_federation.portal.subscriptions.api import router as subscriptions
 
 View = Callable[..., HttpResponseBase]
+_log = get_logger(__name__)
 
 
 def _for_admins(view: View) -> View:
@@ -39,6 +42,13 @@ def _for_admins(view: View) -> View:
     return guarded
 
 
+def _database_away(_request: HttpRequest, error: OperationalError) -> HttpResponse:
+    """Busy or away: a 503 that a program repeats. Every write of ours may be sent again."""
+    _log.warning("database unavailable", error=type(error).__name__)
+    sentence = "The database is busy or away; send this again, nothing happens twice."
+    return problem_response(Problem(503, "database_unavailable", sentence))
+
+
 def make_api() -> NinjaAPI:
     """Collect the features' routers below /api."""
     api = DescribedApi(
@@ -50,6 +60,7 @@ def make_api() -> NinjaAPI:
         docs_decorator=_for_admins,
     )
     install_handlers(api)
+    api.exception_handler(OperationalError)(_database_away)
     api.add_router("/provider/instances", directory)
     api.add_router("/provider", fleet)
     api.add_router("/provider/billing/subscriptions", subscriptions)

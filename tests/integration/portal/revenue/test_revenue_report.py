@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import psycopg
+from django.db import connection
 from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, deliver, run_jobs
 
 from provider_federation.portal.revenue import queries
@@ -164,6 +166,25 @@ def test_a_disabled_client_is_neither_called_nor_billed(books, grow, api):
     answers = [api.get(f"{URL}?clientOrgId=org_ada&period={FEBRUARY}"), api.post(URL, body, content_type="application/json")]
     assert [(one.status_code, one.json()["reason"]) for one in answers] == [(409, "instance_disabled")] * 2
     assert (usage.requests, UsageInvoice.objects.count()) == (0, 0)
+
+
+def test_a_busy_database_is_a_503(books, grow, api):
+    """A row that somebody holds too long (here: the server's own lock timeout) is no fault of the request."""
+    usage, ada = grow("ada")
+    usage.uses(FEBRUARY, 1)
+    body = {"clientOrgId": "org_ada", "periodStart": "2026-02-01", "periodEnd": "2026-02-28"}
+    holder = psycopg.connect(**connection.get_connection_params())
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '50ms'")
+    try:
+        holder.execute("SELECT 1 FROM directory_instance WHERE id = %s FOR UPDATE", [ada.pk])
+        answer = api.post(URL, body, content_type="application/json")
+    finally:
+        holder.close()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "database_unavailable")
+    assert UsageInvoice.objects.count() == 0
 
 
 def test_bad_questions(books, grow, api):
