@@ -43,11 +43,13 @@ settings.configure(
 
 def echo(request: HttpRequest) -> JsonResponse:
     principal: Any = request.federation  # type: ignore[attr-defined]
-    return JsonResponse({
-        "key": principal and principal.key_id,
-        "cookies": dict(request.COOKIES),
-        "body": request.body.decode("latin-1"),
-    })
+    return JsonResponse(
+        {
+            "key": principal and principal.key_id,
+            "cookies": dict(request.COOKIES),
+            "body": request.body.decode("latin-1"),
+        }
+    )
 
 
 urlpatterns = [re_path(r"^", echo)]
@@ -69,7 +71,9 @@ def main(kind: str) -> None:
             listener.bind(("127.0.0.1", 0))
             listener.listen(64)
             print(listener.getsockname()[1], flush=True)
-            uvicorn.Server(uvicorn.Config(get_asgi_application(), lifespan="off", log_level="critical")).run([listener])
+            uvicorn.Server(uvicorn.Config(get_asgi_application(), lifespan="off", log_level="critical")).run(
+                [listener]
+            )
     else:
         with make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=_RawTarget) as server:
             print(server.server_port, flush=True)

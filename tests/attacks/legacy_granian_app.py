@@ -21,5 +21,9 @@ app = FederationMiddleware(
 
 if __name__ == "__main__":
     Server(
-        "tests.attacks.legacy_granian_app:app", "127.0.0.1", int(sys.argv[1]), interface=Interfaces.ASGI, log_enabled=False
+        "tests.attacks.legacy_granian_app:app",
+        "127.0.0.1",
+        int(sys.argv[1]),
+        interface=Interfaces.ASGI,
+        log_enabled=False,
     ).serve()

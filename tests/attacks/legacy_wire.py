@@ -78,7 +78,14 @@ class Served:
              signed_target: str | None = None, host: bytes = b"Host: acme.example\r\n") -> tuple[int, dict[str, Any]]:  # fmt: skip
         lines = signature(method, signed_target or target, key=key)
         length = b"Content-Length: %d\r\n" % len(body) if body else b""
-        raw = f"{method} {target} HTTP/1.1\r\n".encode() + host + lines + length + extra + b"Connection: close\r\n\r\n"
+        raw = (
+            f"{method} {target} HTTP/1.1\r\n".encode()
+            + host
+            + lines
+            + length
+            + extra
+            + b"Connection: close\r\n\r\n"
+        )
         status, answer, _ = self.send(raw + body)
         return status, answer
 
@@ -89,7 +96,14 @@ def _read_answer(connection: socket.socket) -> bytes:
     while True:
         head, separator, content = received.partition(b"\r\n\r\n")
         if separator and not head.startswith(b"HTTP/1.1 100"):
-            length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), None)
+            length = next(
+                (
+                    int(line.split(b":")[1])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
+                ),
+                None,
+            )
             if length is not None and len(content) >= length:
                 return received
         try:
@@ -101,7 +115,9 @@ def _read_answer(connection: socket.socket) -> bytes:
         received += more
 
 
-def signature(method: str, target: str, *, key: Key = KEY, scope: str | None = None, org: str | None = None) -> bytes:
+def signature(
+    method: str, target: str, *, key: Key = KEY, scope: str | None = None, org: str | None = None
+) -> bytes:
     """The header lines of a good signature."""
     headers = sign(Request(method, target, "", [], b""), key, now=NOW, scope=scope, org=org)
     return "".join(f"{name}: {value}\r\n" for name, value in headers).encode()

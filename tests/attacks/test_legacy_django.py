@@ -30,9 +30,14 @@ def test_a_good_request_needs_no_csrf_token_and_has_no_cookies(served):
 
 
 def test_another_request_is_djangos_own_business(served):
-    status, answer, _ = served.send(b"GET /a//b HTTP/1.1\r\nHost: a\r\nCookie: s=1\r\nConnection: close\r\n\r\n")
+    status, answer, _ = served.send(
+        b"GET /a//b HTTP/1.1\r\nHost: a\r\nCookie: s=1\r\nConnection: close\r\n\r\n"
+    )
     assert (status, answer) == (200, {"key": None, "cookies": {"s": "1"}, "body": ""})
-    assert served.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")[0] == 403
+    assert (
+        served.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")[0]
+        == 403
+    )
 
 
 @pytest.mark.parametrize(

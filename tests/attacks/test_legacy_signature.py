@@ -37,7 +37,9 @@ def _signed(
     **replaced: str | None,
 ) -> Request:
     """A good request; `replaced` exchanges headers by name (`timestamp=…`), None leaves one out."""
-    headers = dict(sign(Request(method, target, "acme.example", [], body), key, now=now, scope=scope, org=org))
+    headers = dict(
+        sign(Request(method, target, "acme.example", [], body), key, now=now, scope=scope, org=org)
+    )
     for name, value in replaced.items():
         full = "X-Provider-" + {"keyid": "KeyId"}.get(name, name.title())
         headers.pop(full, None)
@@ -47,10 +49,14 @@ def _signed(
 
 
 def _plus(request: Request, *headers: tuple[str, str]) -> Request:
-    return Request(request.method, request.target, request.authority, [*request.headers, *headers], request.body)
+    return Request(
+        request.method, request.target, request.authority, [*request.headers, *headers], request.body
+    )
 
 
-def _verify(request: Request, *keys: Key, policy: Policy = POLICY, now: float = NOW, replay=None) -> Principal:
+def _verify(
+    request: Request, *keys: Key, policy: Policy = POLICY, now: float = NOW, replay=None
+) -> Principal:
     return verify(request, Keyring(keys or (KEY,)), policy, now=now, replay=replay)
 
 
@@ -138,7 +144,10 @@ def test_threat_063_a_clock_that_steps_back_forgets_nothing():
 
 
 def test_threat_022_an_encoded_body():
-    assert _code(_plus(_signed("POST"), ("Content-Encoding", "gzip"))) == ("content_encoding_not_allowed", 415)
+    assert _code(_plus(_signed("POST"), ("Content-Encoding", "gzip"))) == (
+        "content_encoding_not_allowed",
+        415,
+    )
     assert _verify(_plus(_signed("POST"), ("Content-Encoding", "identity")))
 
 
@@ -148,7 +157,14 @@ def test_threat_023_a_body_over_the_limit():
 
 
 @pytest.mark.parametrize(
-    "name", ["X-Provider-KeyId", "x-provider-timestamp", "X-PROVIDER-SIGNATURE", "x-Provider-Scope", "X-Provider-Org"]
+    "name",
+    [
+        "X-Provider-KeyId",
+        "x-provider-timestamp",
+        "X-PROVIDER-SIGNATURE",
+        "x-Provider-Scope",
+        "X-Provider-Org",
+    ],
 )
 def test_threats_029_and_049_a_header_sent_twice(name):
     request = _signed(scope="provider", org="org-1")
@@ -159,7 +175,10 @@ def test_threats_029_and_049_a_header_sent_twice(name):
 
 def test_threat_021_two_ways_of_framing():
     request = _signed("POST")
-    assert _code(_plus(request, ("Content-Length", "0"), ("Transfer-Encoding", "chunked"))) == ("bad_framing", 400)
+    assert _code(_plus(request, ("Content-Length", "0"), ("Transfer-Encoding", "chunked"))) == (
+        "bad_framing",
+        400,
+    )
     assert _code(_plus(request, ("Content-Length", "0"), ("content-length", "0"))) == ("bad_framing", 400)
 
 
@@ -175,7 +194,9 @@ def test_threat_050_the_case_of_header_names_does_not_matter():
 
 
 @pytest.mark.parametrize("name", ["keyid", "timestamp", "signature", "org"])
-@pytest.mark.parametrize("shape", [" {}", "{} ", "\t{}", "{}\r\n x", "{}\0", "{}\n", "é{}", "{}\u00a0", "{}\ud800"])
+@pytest.mark.parametrize(
+    "shape", [" {}", "{} ", "\t{}", "{}\r\n x", "{}\0", "{}\n", "é{}", "{}\u00a0", "{}\ud800"]
+)
 def test_threat_051_odd_characters_in_values(name, shape):
     request = _signed(org="org-1")
     values = {header.lower().removeprefix("x-provider-"): value for header, value in request.headers}
@@ -203,7 +224,10 @@ def test_threat_055_a_required_header_is_missing(missing):
 
 def test_threat_055_no_header_at_all():
     assert _code(Request("GET", "/", "acme.example", [], b"")) == ("missing_headers", 401)
-    assert _code(Request("GET", "/", "acme.example", [("X-Provider-Scope", "read")], b""))[0] == "missing_headers"
+    assert (
+        _code(Request("GET", "/", "acme.example", [("X-Provider-Scope", "read")], b""))[0]
+        == "missing_headers"
+    )
 
 
 @pytest.mark.parametrize("modern", [("Signature-Input", "pf=()"), ("Signature", "pf=:AA==:")])
@@ -243,13 +267,19 @@ def test_another_org_than_the_keys_or_the_instances():
     assert _verify(_signed(), bound).org == "org-1"
     ours = Policy(accept=("sha256",), org="org-1")
     assert _code(_signed(org="org-2"), policy=ours) == ("org_mismatch", 403)
-    assert _code(_signed(), Key("key-1", "sha256", KEY.secret, org="org-2"), policy=ours) == ("org_mismatch", 403)
+    assert _code(_signed(), Key("key-1", "sha256", KEY.secret, org="org-2"), policy=ours) == (
+        "org_mismatch",
+        403,
+    )
     assert _verify(_signed(org="org-1"), policy=ours).org == "org-1"
     assert _verify(_signed(), policy=ours).org is None
 
 
 def test_threat_034_a_request_for_another_instance_finds_no_key():
-    assert _code(_signed(), Key("key-of-b", "sha256", b"another secret, quite another")) == ("unknown_key", 401)
+    assert _code(_signed(), Key("key-of-b", "sha256", b"another secret, quite another")) == (
+        "unknown_key",
+        401,
+    )
 
 
 def test_threat_035_a_key_that_is_bound_to_another_instance():
@@ -257,7 +287,10 @@ def test_threat_035_a_key_that_is_bound_to_another_instance():
     here, there = (Policy(instance=name, accept=("sha256",)) for name in ("acme", "globex"))
     assert _verify(_signed(), bound, policy=here).instance == "acme"
     assert _code(_signed(), bound, policy=there) == ("audience_mismatch", 401)
-    assert _code(_plus(_signed(), ("X-Provider-Instance", "acme")), policy=there) == ("audience_mismatch", 401)
+    assert _code(_plus(_signed(), ("X-Provider-Instance", "acme")), policy=there) == (
+        "audience_mismatch",
+        401,
+    )
 
 
 # Method and target
@@ -306,7 +339,9 @@ def test_threats_042_043_a_correctly_signed_target_that_servers_read_in_more_tha
     assert _code(_signed(target=target)) == ("non_canonical_target", 400)
 
 
-@pytest.mark.parametrize("target", ["/", "/a/", "/...", "/a/..b/.c", "/a?x=../b;c//d", "/a%20b", "/a?x=a%2Fb%20c", "/caf%C3%A9"])
+@pytest.mark.parametrize(
+    "target", ["/", "/a/", "/...", "/a/..b/.c", "/a?x=../b;c//d", "/a%20b", "/a?x=a%2Fb%20c", "/caf%C3%A9"]
+)
 def test_ordinary_targets_pass(target):
     assert _verify(_signed(target=target))
 
@@ -325,7 +360,10 @@ def test_threat_057_another_way_of_writing_time(timestamp):
     assert _code(_signed(timestamp=timestamp)) == ("bad_timestamp", 401)
 
 
-@pytest.mark.parametrize("timestamp", ["2026-03-01T17:30:00.250+05:30", "2026-03-01T12:00:00.250+00:00", "2026-03-01T12:00:00.250-00:00"])
+@pytest.mark.parametrize(
+    "timestamp",
+    ["2026-03-01T17:30:00.250+05:30", "2026-03-01T12:00:00.250+00:00", "2026-03-01T12:00:00.250-00:00"],
+)
 def test_threat_058_the_same_instant_with_an_offset(timestamp):
     assert _code(_signed(timestamp=timestamp)) == ("bad_timestamp", 401)
 
@@ -370,7 +408,9 @@ LOCAL = Policy(accept=("h31", "sha256"), development=True)
 
 
 def _from(peer: str | None, request: Request, *headers: tuple[str, str]) -> Request:
-    return Request(request.method, request.target, request.authority, [*request.headers, *headers], b"", peer=peer)
+    return Request(
+        request.method, request.target, request.authority, [*request.headers, *headers], b"", peer=peer
+    )
 
 
 def test_threat_065_a_key_has_one_algorithm():
@@ -384,7 +424,15 @@ def test_h31_needs_development_and_loopback_and_to_be_accepted():
     request = _signed(key=WEAK)
     for peer in (None, "127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"):
         assert _verify(_from(peer, request), WEAK, policy=LOCAL)
-    for peer in ("", "10.0.0.1", "::ffff:10.0.0.1", "localhost", "0.0.0.0", "127.0.0.1.evil.example", "\ud800"):
+    for peer in (
+        "",
+        "10.0.0.1",
+        "::ffff:10.0.0.1",
+        "localhost",
+        "0.0.0.0",
+        "127.0.0.1.evil.example",
+        "\ud800",
+    ):
         assert _code(_from(peer, request), WEAK, policy=LOCAL) == ("algorithm_not_allowed", 401)
     for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
         forwarded = _from("127.0.0.1", request, (header, "127.0.0.1"))
@@ -397,7 +445,9 @@ def test_sha256_needs_to_be_accepted():
     assert _code(_signed(), policy=Policy()) == ("algorithm_not_allowed", 401)
 
 
-@pytest.mark.parametrize("key", [Key("key-1", "hmac-sha256", KEY.secret), Key("key-1", "ed25519", public_key=bytes(32))])
+@pytest.mark.parametrize(
+    "key", [Key("key-1", "hmac-sha256", KEY.secret), Key("key-1", "ed25519", public_key=bytes(32))]
+)
 def test_threat_066_a_modern_key_is_never_used_with_the_legacy_scheme(key):
     assert _code(_signed(), key) == ("downgrade_refused", 401)
 
@@ -424,7 +474,9 @@ def test_threat_069_why_h31_protects_nothing():
     difference = roll(f"GET {wanted} {stamp}") - roll(f"GET {observed.target} {stamp}")
     for length in range(1, 65):  # the length of the secret is all there is to guess
         forged = (tag + difference * pow(31, length, 2**32)) % 2**32
-        request = _from("127.0.0.1", _signed("GET", wanted, key=WEAK, timestamp=stamp, signature=f"h31:{forged:x}"))
+        request = _from(
+            "127.0.0.1", _signed("GET", wanted, key=WEAK, timestamp=stamp, signature=f"h31:{forged:x}")
+        )
         if length == len(WEAK.secret):
             assert _verify(request, WEAK, policy=LOCAL)
         assert _code(request, KEY)[0] == "algorithm_not_allowed"
@@ -456,7 +508,12 @@ def test_threat_070_every_other_tag_is_wrong():
 def test_threat_081_a_revoked_key_is_refused_at_once():
     revoked = Key("key-1", "sha256", KEY.secret, revoked=True)
     refused = _refusal(_signed(), revoked)
-    assert (refused.code, refused.public_code, refused.status, refused.key_id) == ("revoked_key", "unknown_key", 401, "key-1")
+    assert (refused.code, refused.public_code, refused.status, refused.key_id) == (
+        "revoked_key",
+        "unknown_key",
+        401,
+        "key-1",
+    )
 
 
 def test_threat_082_keys_have_their_days():
@@ -470,7 +527,9 @@ def test_threat_082_keys_have_their_days():
         assert _verify(_signed(key=key), old, new, now=edge)
 
 
-@pytest.mark.parametrize("key_id", ["key", "key-11", "KEY-1", "__proto__", "constructor", "../key-1", "key-1'--", "key-1%00"])
+@pytest.mark.parametrize(
+    "key_id", ["key", "key-11", "KEY-1", "__proto__", "constructor", "../key-1", "key-1'--", "key-1%00"]
+)
 def test_threat_083_almost_a_key_id(key_id):
     assert _code(_signed(keyid=key_id)) == ("unknown_key", 401)
 

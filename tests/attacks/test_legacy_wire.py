@@ -41,11 +41,18 @@ def _refused(server: Served, answer: tuple[int, dict], code: str, status: int) -
 
 def test_a_good_request_reaches_the_app_with_its_body(served):
     status, answer = served.call("POST", "/good?x=a%2Fb", body=b"\x00raw\xff")
-    assert (status, answer["key"], answer["scope"], answer["body"]) == (200, "key-1", "provider", "\x00raw\xff")
+    assert (status, answer["key"], answer["scope"], answer["body"]) == (
+        200,
+        "key-1",
+        "provider",
+        "\x00raw\xff",
+    )
 
 
 def test_a_request_without_federation_headers_is_passed_on(served):
-    status, answer, _ = served.send(b"POST /a//b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nCookie: s=1\r\n\r\nhi")
+    status, answer, _ = served.send(
+        b"POST /a//b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nCookie: s=1\r\n\r\nhi"
+    )
     assert (status, answer["key"], answer["body"], answer["cookie"]) == (200, None, "hi", "s=1")
 
 
@@ -56,7 +63,11 @@ def test_threat_009_a_write_is_accepted_once(served):
 
 
 def test_threat_019_a_chunked_body_in_odd_pieces(served):
-    raw = b"POST /chunks HTTP/1.1\r\nHost: a\r\n" + signature("POST", "/chunks") + b"Transfer-Encoding: chunked\r\n\r\n"
+    raw = (
+        b"POST /chunks HTTP/1.1\r\nHost: a\r\n"
+        + signature("POST", "/chunks")
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+    )
     status, answer, _ = served.send(raw + b"1\r\na\r\n", then=b"3;x=y\r\nbcd\r\n0\r\n\r\n")
     assert (status, answer["body"]) == (200, "abcd")
 
@@ -78,14 +89,25 @@ def test_threat_023_a_body_over_the_limit(served):
     start = b"POST /big HTTP/1.1\r\nHost: a\r\n" + signature("POST", "/big")
     honest = served.send(start + b"Content-Length: 100001\r\n\r\n")  # refused before a byte of it is read
     _refused(served, honest[:2], "body_too_large", 413)
-    endless = served.send(start + b"Transfer-Encoding: chunked\r\n\r\n", then=(b"8000\r\n" + bytes(0x8000) + b"\r\n") * 4)
+    endless = served.send(
+        start + b"Transfer-Encoding: chunked\r\n\r\n", then=(b"8000\r\n" + bytes(0x8000) + b"\r\n") * 4
+    )
     _refused(served, endless[:2], "body_too_large", 413)
     absurd = served.send(start + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n")
     assert absurd[0] in {400, 413}
     assert served.app.seen == []
 
 
-@pytest.mark.parametrize("name", ["X-Provider-KeyId", "x-provider-timestamp", "X-PROVIDER-SIGNATURE", "X-Provider-Scope", "X-Provider-Org"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Provider-KeyId",
+        "x-provider-timestamp",
+        "X-PROVIDER-SIGNATURE",
+        "X-Provider-Scope",
+        "X-Provider-Org",
+    ],
+)
 def test_threats_029_049_a_header_sent_twice(served, name):
     twice = f"{name}: provider\r\n{name}: provider\r\n".encode()
     _refused(served, served.call(extra=twice), "duplicate_header", 400)
@@ -111,7 +133,9 @@ def test_threat_038_head_with_the_signature_of_a_get(served):
     assert served.call(extra=b"X-HTTP-Method-Override: DELETE\r\n")[1]["method"] == "GET"
 
 
-@pytest.mark.parametrize("target", ["//a", "/a//b", "/a/../b", "/a/./b", "/%2e%2e/", "/a;x", "/a\\b", "/a%2Fb", "/a%5Cb", "/%7Ea"])
+@pytest.mark.parametrize(
+    "target", ["//a", "/a//b", "/a/../b", "/a/./b", "/%2e%2e/", "/a;x", "/a\\b", "/a%2Fb", "/a%5Cb", "/%7Ea"]
+)
 def test_threat_043_a_target_that_servers_read_in_more_than_one_way(served, target):
     answer = served.call(target=target)
     if answer[1]:
@@ -128,7 +152,10 @@ def test_threat_042_a_target_that_cannot_be_read(served, target):
     assert served.app.seen == []
 
 
-@pytest.mark.parametrize(("sent", "signed"), [("/a/", "/a"), ("/a?y=2&x=1", "/a?x=1&y=2"), ("/a?x=%2f", "/a?x=%2F"), ("/a?x=1+2", "/a?x=1%202")])
+@pytest.mark.parametrize(
+    ("sent", "signed"),
+    [("/a/", "/a"), ("/a?y=2&x=1", "/a?x=1&y=2"), ("/a?x=%2f", "/a?x=%2F"), ("/a?x=1+2", "/a?x=1%202")],
+)
 def test_threats_041_045_another_target_than_the_signed_one(served, sent, signed):
     _refused(served, served.call(target=sent, signed_target=signed), "bad_signature", 401)
 
@@ -141,11 +168,17 @@ def test_threat_046_a_bare_question_mark_does_not_reach_an_asgi_app(served):
 
 
 def test_threat_050_the_case_of_header_names_does_not_matter(served):
-    raw = b"GET /case HTTP/1.1\r\nhost: a\r\n" + signature("GET", "/case").replace(b"X-Provider", b"x-pROVIDER") + b"\r\n"
+    raw = (
+        b"GET /case HTTP/1.1\r\nhost: a\r\n"
+        + signature("GET", "/case").replace(b"X-Provider", b"x-pROVIDER")
+        + b"\r\n"
+    )
     assert served.send(raw)[0] == 200
 
 
-@pytest.mark.parametrize("value", [b"key-1\x00", b"key-1\xe9", b"key-1\r\n folded", b"key-1\rX: y", b"key\t1"])
+@pytest.mark.parametrize(
+    "value", [b"key-1\x00", b"key-1\xe9", b"key-1\r\n folded", b"key-1\rX: y", b"key\t1"]
+)
 def test_threat_051_odd_characters_in_values(served, value):
     raw = b"GET /a HTTP/1.1\r\nHost: a\r\n" + signature("GET", "/a").replace(b"key-1", value) + b"\r\n"
     status, answer, _ = served.send(raw)
@@ -155,7 +188,9 @@ def test_threat_051_odd_characters_in_values(served, value):
 
 
 @pytest.mark.parametrize(
-    "extra", [b"X-Long: " + b"v" * 9000 + b"\r\n", b"".join(b"X-%d: v\r\n" % n for n in range(200))], ids=["long", "many"]
+    "extra",
+    [b"X-Long: " + b"v" * 9000 + b"\r\n", b"".join(b"X-%d: v\r\n" % n for n in range(200))],
+    ids=["long", "many"],
 )
 def test_threat_053_too_large_headers(served, extra):
     _refused(served, served.call(extra=extra), "headers_too_large", 431)
@@ -169,12 +204,23 @@ def test_threat_053_a_megabyte_of_signature_input(served):
 
 
 def test_threat_074_both_schemes(served):
-    _refused(served, served.call(extra=b"Signature-Input: pf=()\r\nSignature: pf=:AA==:\r\n"), "ambiguous_auth", 400)
+    _refused(
+        served,
+        served.call(extra=b"Signature-Input: pf=()\r\nSignature: pf=:AA==:\r\n"),
+        "ambiguous_auth",
+        400,
+    )
 
 
 def test_threat_090_a_bad_federation_request_never_falls_through_to_cookies(served):
-    for lines in (b"X-Provider-KeyId: key-1\r\n", b"X-Provider-Scope: provider\r\n", b"Signature: pf=:AA==:\r\n"):
-        status, _, _ = served.send(b"GET /a HTTP/1.1\r\nHost: a\r\nCookie: session=owner\r\n" + lines + b"\r\n")
+    for lines in (
+        b"X-Provider-KeyId: key-1\r\n",
+        b"X-Provider-Scope: provider\r\n",
+        b"Signature: pf=:AA==:\r\n",
+    ):
+        status, _, _ = served.send(
+            b"GET /a HTTP/1.1\r\nHost: a\r\nCookie: session=owner\r\n" + lines + b"\r\n"
+        )
         assert status == 401
     assert served.app.seen == []
 
@@ -199,9 +245,19 @@ def test_threat_094_a_bad_signature_is_refused_before_the_body_is_asked_for(serv
 
 def test_threat_061_hostile_timestamps_do_not_reach_the_app(served):
     good = signature("GET", "/a")
-    for stamp in (b"0000-01-01T00:00:00.000Z", b"9999-12-31T23:59:59.999Z", b"+010000-01-01T00:00:00.000Z", b"9" * 4000):
-        lines = b"\r\n".join(b"X-Provider-Timestamp: " + stamp if b"Timestamp" in line else line for line in good.split(b"\r\n"))
-        _refused(served, served.send(b"GET /a HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")[:2], "bad_timestamp", 401)
+    for stamp in (
+        b"0000-01-01T00:00:00.000Z",
+        b"9999-12-31T23:59:59.999Z",
+        b"+010000-01-01T00:00:00.000Z",
+        b"9" * 4000,
+    ):
+        lines = b"\r\n".join(
+            b"X-Provider-Timestamp: " + stamp if b"Timestamp" in line else line
+            for line in good.split(b"\r\n")
+        )
+        _refused(
+            served, served.send(b"GET /a HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")[:2], "bad_timestamp", 401
+        )
 
 
 def test_the_caller_learns_less_than_the_audit_log():
@@ -238,7 +294,11 @@ def _faulty_hook(code: str, facts: object) -> None:
     raise RuntimeError("secret-of-the-house")
 
 
-@pytest.mark.parametrize("fault", [{"keyring": _FaultyKeyring()}, {"now": _faulty_clock}, {"policy": None}, {"on_refused": _faulty_hook}], ids=["keys", "clock", "policy", "audit"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"keyring": _FaultyKeyring()}, {"now": _faulty_clock}, {"policy": None}, {"on_refused": _faulty_hook}],
+    ids=["keys", "clock", "policy", "audit"],
+)
 def test_threat_095_a_fault_in_the_verifier_is_a_500_that_says_nothing(fault):
     fault = {"on_refused": None} | fault
     if fault.get("policy", 1) is None:

@@ -13,7 +13,14 @@ from typing import Any
 
 PASSWORD = "correct horse battery staple"
 ADMIN, BILLING, SUPPORT = "ada@provider.example", "bo@provider.example", "sam@provider.example"
-_CUSTOMERS = ("Nordwind Logistics", "Café Blau", "Harbour & Sons", "Okafor Plumbing", "Lindqvist Interiors", "O'Neill Roofing")
+_CUSTOMERS = (
+    "Nordwind Logistics",
+    "Café Blau",
+    "Harbour & Sons",
+    "Okafor Plumbing",
+    "Lindqvist Interiors",
+    "O'Neill Roofing",
+)
 _CLIENTS = (
     ("acme", "Acme Home Services", "sha256", "sha256", "PRO"),
     ("bluefin", "Bluefin Marketing GmbH", "sha256", "sha256", "ELITE"),
@@ -30,19 +37,28 @@ def fill(*, base_url: str = "http://127.0.0.1:18999") -> dict[str, Any]:
     for at, instance in enumerate(instances):
         _mirror(instance, at)
     run = _run(instances)
-    subscriptions = [_subscription(instance, one[4]) for instance, one in zip(instances, _CLIENTS, strict=True)]
+    subscriptions = [
+        _subscription(instance, one[4]) for instance, one in zip(instances, _CLIENTS, strict=True)
+    ]
     usage = _usage(instances)
     event = _events()
     return {
-        "instances": instances, "run": run, "subscriptions": [one for one in subscriptions if one],
-        "usage": usage, "event": event,
+        "instances": instances,
+        "run": run,
+        "subscriptions": [one for one in subscriptions if one],
+        "usage": usage,
+        "event": event,
     }
 
 
 def people() -> None:
     from provider_federation.portal.operators.services import add_operator
 
-    for email, role, name in ((ADMIN, "admin", "Ada Byron"), (BILLING, "billing", "Bo Lind"), (SUPPORT, "support", "Sam Ito")):
+    for email, role, name in (
+        (ADMIN, "admin", "Ada Byron"),
+        (BILLING, "billing", "Bo Lind"),
+        (SUPPORT, "support", "Sam Ito"),
+    ):
         add_operator(email=email, password=PASSWORD, role=role, name=name)
 
 
@@ -59,10 +75,21 @@ def _instance(client: tuple[str, str, str, str, str], base_url: str) -> Any:
     name, title, mode, algorithm, _plan = client
     now = _now()
     instance = Instance.objects.create(
-        name=name, title=title, base_url=base_url, org_id=f"org_{name}", environment="production",
-        billing_email=f"billing@{name}.example", created_at=now - timedelta(days=400), updated_at=now,
-        checked_at=now - timedelta(minutes=2), check_ok=True, check_code="ok", check_message="It answers.",
-        clock_offset_ms=12, remote_mode=mode, remote_version="0.1.0",
+        name=name,
+        title=title,
+        base_url=base_url,
+        org_id=f"org_{name}",
+        environment="production",
+        billing_email=f"billing@{name}.example",
+        created_at=now - timedelta(days=400),
+        updated_at=now,
+        checked_at=now - timedelta(minutes=2),
+        check_ok=True,
+        check_code="ok",
+        check_message="It answers.",
+        clock_offset_ms=12,
+        remote_mode=mode,
+        remote_version="0.1.0",
     )
     key = NewKey(id=f"{name}-key-1", secret=secrets.token_urlsafe(32), algorithm=algorithm)
     seal_key(instance, key).save(force_insert=True)
@@ -81,9 +108,15 @@ def _mirror(instance: Any, at: int) -> None:
     chance, now = random.Random(at), _now()
     fresh = instance.check_ok
     SyncState.objects.create(
-        instance=instance, epoch="e1", cursor="c1", rebuilding=False, due_at=now + timedelta(days=1),
-        synced_at=now - timedelta(seconds=20) if fresh else now - timedelta(hours=5), attempted_at=now,
-        failures=0 if fresh else 4, last_outcome="ok" if fresh else "connect_failed",
+        instance=instance,
+        epoch="e1",
+        cursor="c1",
+        rebuilding=False,
+        due_at=now + timedelta(days=1),
+        synced_at=now - timedelta(seconds=20) if fresh else now - timedelta(hours=5),
+        attempted_at=now,
+        failures=0 if fresh else 4,
+        last_outcome="ok" if fresh else "connect_failed",
         last_sentence="" if fresh else "The connection was refused.",
     )
     rows = []
@@ -91,13 +124,27 @@ def _mirror(instance: Any, at: int) -> None:
         created = now - timedelta(days=chance.randint(0, 330), hours=chance.randint(0, 23))
         status = chance.choices(["paid", "open", "draft", "void", "uncollectible"], [60, 20, 12, 4, 4])[0]
         total = 10_000 * chance.randint(1, 9)
-        rows.append(ClientInvoice(
-            instance=instance, remote_id=f"inv_{number}", number="" if status == "draft" else f"{instance.name.upper()}-{number:05d}",
-            customer_id=f"c{number % 6}", customer_name=_CUSTOMERS[number % 6], customer_email=f"accounts@customer{number % 6}.example",
-            status=status, currency="usd", subtotal_cents=total, tax_cents=0, total_cents=total,
-            amount_paid_cents=total if status == "paid" else 0, created_at=created, updated_at=created,
-            hosted_invoice_url="" if status == "draft" else "https://invoice.example/i/1", seq=number, generation=1,
-        ))
+        rows.append(
+            ClientInvoice(
+                instance=instance,
+                remote_id=f"inv_{number}",
+                number="" if status == "draft" else f"{instance.name.upper()}-{number:05d}",
+                customer_id=f"c{number % 6}",
+                customer_name=_CUSTOMERS[number % 6],
+                customer_email=f"accounts@customer{number % 6}.example",
+                status=status,
+                currency="usd",
+                subtotal_cents=total,
+                tax_cents=0,
+                total_cents=total,
+                amount_paid_cents=total if status == "paid" else 0,
+                created_at=created,
+                updated_at=created,
+                hosted_invoice_url="" if status == "draft" else "https://invoice.example/i/1",
+                seq=number,
+                generation=1,
+            )
+        )
     ClientInvoice.objects.bulk_create(rows)
 
 
@@ -106,17 +153,34 @@ def _run(instances: list[Any]) -> Any:
 
     now = _now()
     run = FleetRun.objects.create(
-        action="preview", params={"range": "d30"}, requested_by=f"operator:{BILLING}", status="done",
-        created_at=now - timedelta(hours=1), started_at=now - timedelta(hours=1), finished_at=now - timedelta(minutes=59),
+        action="preview",
+        params={"range": "d30"},
+        requested_by=f"operator:{BILLING}",
+        status="done",
+        created_at=now - timedelta(hours=1),
+        started_at=now - timedelta(hours=1),
+        finished_at=now - timedelta(minutes=59),
     )
     for instance in instances:
         ok = instance.check_ok
         FleetCall.objects.create(
-            run=run, instance=instance, status="ok" if ok else "failed", outcome="answered" if ok else "unreachable",
-            code="" if ok else "connect_failed", sentence="" if ok else "The connection was refused.", attempt=1,
-            result={"count": 3, "totalCents": 30000, "currency": "usd", "lines": [
-                {"leadPublicId": "L-1", "when": "2026-01-03", "amountCents": 10000}]} if ok else {},
-            idempotency_key=f"key-{instance.name}", started_at=now - timedelta(hours=1),
+            run=run,
+            instance=instance,
+            status="ok" if ok else "failed",
+            outcome="answered" if ok else "unreachable",
+            code="" if ok else "connect_failed",
+            sentence="" if ok else "The connection was refused.",
+            attempt=1,
+            result={
+                "count": 3,
+                "totalCents": 30000,
+                "currency": "usd",
+                "lines": [{"leadPublicId": "L-1", "when": "2026-01-03", "amountCents": 10000}],
+            }
+            if ok
+            else {},
+            idempotency_key=f"key-{instance.name}",
+            started_at=now - timedelta(hours=1),
             finished_at=now - timedelta(minutes=59, seconds=58),
         )
     return run
@@ -132,18 +196,40 @@ def _subscription(instance: Any, plan: str) -> Any:
     fee = find_plan(plan).fee_cents
     incomplete = instance.name == "drift"
     row = Subscription.objects.create(
-        instance=instance, plan=plan, status="incomplete" if incomplete else "active", fee_cents=fee, currency="usd",
-        stripe_subscription_id=f"sub_{instance.name}", created_at=since, updated_at=now,
-        current_period_start=now - timedelta(days=10), current_period_end=now + timedelta(days=20),
+        instance=instance,
+        plan=plan,
+        status="incomplete" if incomplete else "active",
+        fee_cents=fee,
+        currency="usd",
+        stripe_subscription_id=f"sub_{instance.name}",
+        created_at=since,
+        updated_at=now,
+        current_period_start=now - timedelta(days=10),
+        current_period_end=now + timedelta(days=20),
         hosted_invoice_url="https://invoice.example/i/sub" if incomplete else "",
     )
-    PlanChange.objects.create(instance=instance, subscription=row, plan=plan, effective_at=since, recorded_at=since, reason="created")
+    PlanChange.objects.create(
+        instance=instance,
+        subscription=row,
+        plan=plan,
+        effective_at=since,
+        recorded_at=since,
+        reason="created",
+    )
     for month in range(0 if incomplete else 7):
         billed = now - timedelta(days=30 * month)
         SubscriptionInvoice.objects.create(
-            instance=instance, subscription=row, status="paid", billed_at=billed, currency="usd", total_cents=fee,
-            paid_cents=fee, stripe_invoice_id=f"in_{instance.name}_{month}", number=f"SUB-{instance.name}-{month}",
-            finalized_at=billed, due_cents=fee,
+            instance=instance,
+            subscription=row,
+            status="paid",
+            billed_at=billed,
+            currency="usd",
+            total_cents=fee,
+            paid_cents=fee,
+            stripe_invoice_id=f"in_{instance.name}_{month}",
+            number=f"SUB-{instance.name}-{month}",
+            finalized_at=billed,
+            due_cents=fee,
         )
     return row
 
@@ -157,16 +243,46 @@ def _usage(instances: list[Any]) -> list[Any]:
         held = status == "held"
         total = 0 if held else 30_000 + 1_234 * at
         row = UsageInvoice.objects.create(
-            instance=instance, order_key=f"usage:{instance.pk}:1", period=month.label, period_start=month.start, period_end=month.end,
-            status=status, plan="PRO", currency="usd", total_cents=total, due_cents=total, usage_digest="0" * 64,
-            paid_cents=total if status == "paid" else 0, remaining_cents=total if status == "open" else 0,
-            number="" if held else f"PF-000{at}", stripe_invoice_id=None if held else f"in_usage_{at}",
-            hold_code="usage_jump" if held else "", hold_reason="Leads went from 3 to 912." if held else "",
-            finalized_at=None if held else _now(), asked_by=f"operator:{BILLING}", created_at=_now(), updated_at=_now(),
+            instance=instance,
+            order_key=f"usage:{instance.pk}:1",
+            period=month.label,
+            period_start=month.start,
+            period_end=month.end,
+            status=status,
+            plan="PRO",
+            currency="usd",
+            total_cents=total,
+            due_cents=total,
+            usage_digest="0" * 64,
+            paid_cents=total if status == "paid" else 0,
+            remaining_cents=total if status == "open" else 0,
+            number="" if held else f"PF-000{at}",
+            stripe_invoice_id=None if held else f"in_usage_{at}",
+            hold_code="usage_jump" if held else "",
+            hold_reason="Leads went from 3 to 912." if held else "",
+            finalized_at=None if held else _now(),
+            asked_by=f"operator:{BILLING}",
+            created_at=_now(),
+            updated_at=_now(),
         )
         if not held:
-            UsageLine.objects.create(invoice=row, position=1, kind="leads", description=f"3 converted leads in {month.label}, $100.00 each", quantity=3, unit_price_cents=10_000, amount_cents=30_000)
-            UsageLine.objects.create(invoice=row, position=2, kind="ai", description="AI usage", quantity=1, amount_cents=total - 30_000)
+            UsageLine.objects.create(
+                invoice=row,
+                position=1,
+                kind="leads",
+                description=f"3 converted leads in {month.label}, $100.00 each",
+                quantity=3,
+                unit_price_cents=10_000,
+                amount_cents=30_000,
+            )
+            UsageLine.objects.create(
+                invoice=row,
+                position=2,
+                kind="ai",
+                description="AI usage",
+                quantity=1,
+                amount_cents=total - 30_000,
+            )
         made.append(row)
     return made
 
@@ -177,8 +293,14 @@ def _events() -> Any:
 
     for at, state in enumerate(("applied", "applied", "ignored", "parked", "pending")):
         StripeEvent.objects.create(
-            event_id=f"evt_{at}", type="invoice.paid" if at % 2 else "customer.subscription.updated", livemode=False,
-            object_id=f"in_{at}", payload={}, received_at=_now() - timedelta(minutes=at), attempts=1, state=state,
+            event_id=f"evt_{at}",
+            type="invoice.paid" if at % 2 else "customer.subscription.updated",
+            livemode=False,
+            object_id=f"in_{at}",
+            payload={},
+            received_at=_now() - timedelta(minutes=at),
+            attempts=1,
+            state=state,
             error="StripeFailed: the API key is not accepted" if state == "parked" else "",
         )
     raise_alert("unknown_customer", "cus_unknown", "An event for a customer that no client has: cus_unknown.")

@@ -33,9 +33,25 @@ IN_CI = os.environ.get("CI") == "true"
 PASSWORD = "a long enough passphrase"
 SIZES = {"desktop": {"width": 1280, "height": 860}, "phone": {"width": 390, "height": 844}}
 PAGES = (
-    "/", "/leads", "/leads?q=nothing-like-it", "/leads/1", "/leads/1/not-eligible", "/customers", "/billing?range=all", "/billing/draft?range=all",
-    "/invoices", "/usage", "/federation", "/alerts", "/people", "/people/add", "/people/2/role", "/people/2/password", "/people/2/deactivate",
-    "/account", "/sign-out",
+    "/",
+    "/leads",
+    "/leads?q=nothing-like-it",
+    "/leads/1",
+    "/leads/1/not-eligible",
+    "/customers",
+    "/billing?range=all",
+    "/billing/draft?range=all",
+    "/invoices",
+    "/usage",
+    "/federation",
+    "/alerts",
+    "/people",
+    "/people/add",
+    "/people/2/role",
+    "/people/2/password",
+    "/people/2/deactivate",
+    "/account",
+    "/sign-out",
 )
 SIGN_IN_FAILED = re.compile("Email or password is not right")
 # In the page: controls without a name, and what sticks out of the window although it cannot be scrolled.
@@ -51,7 +67,10 @@ STICKING_OUT = """() => [...document.querySelectorAll('main *')].filter(one => {
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("instance-browser"),
-    pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="no Chromium here: install chromium, or set CHROMIUM to its path"),
+    pytest.mark.skipif(
+        CHROMIUM is None and not IN_CI,
+        reason="no Chromium here: install chromium, or set CHROMIUM to its path",
+    ),
 ]
 
 
@@ -94,17 +113,46 @@ def instance_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port, stripe = tmp_path_factory.mktemp("harbor"), a_port(), a_port()
     foreign = ("PROVIDER_", "INSTANCE_", "STRIPE_", "DATABASE_", "DJANGO_", "PORTAL_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
-        "PROVIDER_FEDERATION_ENV": "development", "INSTANCE_DATA_DIR": str(folder), "INSTANCE_TITLE": "Harbor & Sons",
-        "INSTANCE_BASE_URL": f"http://127.0.0.1:{port}", "PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": json.dumps({"key-1": "for-show-only"}),
-        "STRIPE_SECRET_KEY": "sk_test_harbor", "STRIPE_WEBHOOK_SECRET": "whsec_" + "harbor0tests0" * 2, "STRIPE_API_BASE": f"http://127.0.0.1:{stripe}",
-        "INSTANCE_USER_PASSWORD": PASSWORD, "PYTHONWARNINGS": "default",
+        "PROVIDER_FEDERATION_ENV": "development",
+        "INSTANCE_DATA_DIR": str(folder),
+        "INSTANCE_TITLE": "Harbor & Sons",
+        "INSTANCE_BASE_URL": f"http://127.0.0.1:{port}",
+        "PROVIDER_FEDERATION_ENABLED": "1",
+        "PROVIDER_KEYS_JSON": json.dumps({"key-1": "for-show-only"}),
+        "STRIPE_SECRET_KEY": "sk_test_harbor",
+        "STRIPE_WEBHOOK_SECRET": "whsec_" + "harbor0tests0" * 2,
+        "STRIPE_API_BASE": f"http://127.0.0.1:{stripe}",
+        "INSTANCE_USER_PASSWORD": PASSWORD,
+        "PYTHONWARNINGS": "default",
     }
-    for arguments in (["migrate"], ["seed", "--leads", "60", "--months", "3"], ["user", "add", "owner@x.example", "--role", "owner"], ["user", "add", "viewer@x.example"]):
-        subprocess.run([COMMAND, "instance", *arguments], env=environment, check=True, capture_output=True, timeout=120)
+    for arguments in (
+        ["migrate"],
+        ["seed", "--leads", "60", "--months", "3"],
+        ["user", "add", "owner@x.example", "--role", "owner"],
+        ["user", "add", "viewer@x.example"],
+    ):
+        subprocess.run(
+            [COMMAND, "instance", *arguments], env=environment, check=True, capture_output=True, timeout=120
+        )
     address = f"http://127.0.0.1:{port}"
     with (
-        serving(environment, folder / "stripe.log", f"http://127.0.0.1:{stripe}/_sim/state", "stripe-sim", "--port", str(stripe)),
-        serving(environment, folder / "instance.log", f"{address}/health/live", "instance", "serve", "--port", str(port)),
+        serving(
+            environment,
+            folder / "stripe.log",
+            f"http://127.0.0.1:{stripe}/_sim/state",
+            "stripe-sim",
+            "--port",
+            str(stripe),
+        ),
+        serving(
+            environment,
+            folder / "instance.log",
+            f"{address}/health/live",
+            "instance",
+            "serve",
+            "--port",
+            str(port),
+        ),
     ):
         yield address
 
@@ -112,7 +160,10 @@ def instance_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield browser
         browser.close()
 
@@ -147,7 +198,9 @@ class Watched:
 
     def hold(self) -> None:
         """The promises of every page."""
-        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.evaluate("innerWidth"), self.page.url
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.evaluate(
+            "innerWidth"
+        ), self.page.url
         assert self.page.evaluate(STICKING_OUT) == [], self.page.url
         assert self.page.evaluate(NAMELESS) == [], self.page.url
         assert self.page.locator("h1").count() == 1, self.page.url

@@ -31,8 +31,14 @@ from tools.browser import find_chromium
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).with_name("provider-federation")
 ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SECONDS = 60
@@ -43,19 +49,32 @@ IN_CI = os.environ.get("CI") == "true"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("portal-browser"),
-    pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="no Chromium here: install chromium, or set CHROMIUM to its path"),
+    pytest.mark.skipif(
+        CHROMIUM is None and not IN_CI,
+        reason="no Chromium here: install chromium, or set CHROMIUM to its path",
+    ),
 ]
 
 
 def run(environment: dict[str, str], *arguments: str, text: str = "") -> None:
-    done = subprocess.run([COMMAND, *arguments], env=environment, input=text, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
 
 
 @contextlib.contextmanager
 def process(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """One of our servers; ended by its own id."""
-    with subprocess.Popen([COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as started:
+    with subprocess.Popen(
+        [COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as started:
         try:
             yield started
         finally:
@@ -94,9 +113,14 @@ def instance(tmp_path_factory, free_port) -> Iterator[tuple[str, str]]:
     """A client instance with leads: its address and its key's secret."""
     secret, port = secrets.token_urlsafe(32), free_port()
     environment = clean_environment() | {
-        "INSTANCE_DATA_DIR": str(tmp_path_factory.mktemp("oak")), "INSTANCE_NAME": "oak", "INSTANCE_ORG_ID": "org_oak",
-        "INSTANCE_TITLE": "Oak & Daughters", "INSTANCE_BASE_URL": f"http://127.0.0.1:{port}", "PROVIDER_FEDERATION_ENABLED": "1",
-        "PROVIDER_KEYS_JSON": json.dumps({"oak-1": secret}), "PROVIDER_FEDERATION_SIG_SHA256": "1",
+        "INSTANCE_DATA_DIR": str(tmp_path_factory.mktemp("oak")),
+        "INSTANCE_NAME": "oak",
+        "INSTANCE_ORG_ID": "org_oak",
+        "INSTANCE_TITLE": "Oak & Daughters",
+        "INSTANCE_BASE_URL": f"http://127.0.0.1:{port}",
+        "PROVIDER_FEDERATION_ENABLED": "1",
+        "PROVIDER_KEYS_JSON": json.dumps({"oak-1": secret}),
+        "PROVIDER_FEDERATION_SIG_SHA256": "1",
     }
     run(environment, "instance", "migrate")
     run(environment, "instance", "seed", "--leads", "60", "--months", "4")
@@ -111,14 +135,39 @@ def portal(tmp_path_factory, instance) -> Iterator[str]:
     address, secret = instance
     database = fresh_database()
     environment = clean_environment() | {
-        "DATABASE_URL": next(database), "PORTAL_DATA_DIR": str(tmp_path_factory.mktemp("portal")),
-        "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1", "PROVIDER_SIGNATURE_MODE": "sha256", "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": next(database),
+        "PORTAL_DATA_DIR": str(tmp_path_factory.mktemp("portal")),
+        "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
+        "PROVIDER_SIGNATURE_MODE": "sha256",
+        "PYTHONPATH": str(ROOT),
         "DJANGO_SETTINGS_MODULE": "provider_federation.portal.settings",
     }
     run(environment, "portal", "migrate")
-    subprocess.run([sys.executable, "-m", "tests.browser.portal_seed"], cwd=ROOT, env=environment, check=True, timeout=120)
-    run(environment, "portal", "instance", "add", "oak", "org_oak", address, "oak-1", "--title", "Oak & Daughters", "--secret-stdin", text=secret + "\n")
-    with process(environment, "portal", "serve", "--port", "0") as web, process(environment, "portal", "worker") as worker:
+    subprocess.run(
+        [sys.executable, "-m", "tests.browser.portal_seed"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=120,
+    )
+    run(
+        environment,
+        "portal",
+        "instance",
+        "add",
+        "oak",
+        "org_oak",
+        address,
+        "oak-1",
+        "--title",
+        "Oak & Daughters",
+        "--secret-stdin",
+        text=secret + "\n",
+    )
+    with (
+        process(environment, "portal", "serve", "--port", "0") as web,
+        process(environment, "portal", "worker") as worker,
+    ):
         assert worker.stderr is not None
         threading.Thread(target=worker.stderr.read, daemon=True).start()
         yield address_of(web)
@@ -126,7 +175,11 @@ def portal(tmp_path_factory, instance) -> Iterator[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PORTAL_", "INSTANCE_", "PROVIDER_", "STRIPE_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PORTAL_", "INSTANCE_", "PROVIDER_", "STRIPE_"))
+    }
     kept.pop("DATABASE_URL", None)
     return kept | {"PROVIDER_FEDERATION_ENV": "development"}
 
@@ -170,10 +223,26 @@ class Visitor:
         self.page, self.base = page, base
         self.faults: list[str] = []
         page.set_default_timeout(SECONDS * 1000)
-        page.on("console", lambda message: message.type in {"error", "warning"} and self.faults.append(f"console: {message.text}"))
+        page.on(
+            "console",
+            lambda message: (
+                message.type in {"error", "warning"} and self.faults.append(f"console: {message.text}")
+            ),
+        )
         page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        page.on("request", lambda request: request.url.startswith((f"{base}/", "data:")) or self.faults.append(f"elsewhere: {request.url}"))
-        page.on("response", lambda response: response.status >= 500 and self.faults.append(f"{response.status}: {response.url}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((f"{base}/", "data:"))
+                or self.faults.append(f"elsewhere: {request.url}")
+            ),
+        )
+        page.on(
+            "response",
+            lambda response: (
+                response.status >= 500 and self.faults.append(f"{response.status}: {response.url}")
+            ),
+        )
 
     def open(self, path: str) -> None:
         self.page.goto(self.base + path)
@@ -218,12 +287,34 @@ def first_link(visitor: Visitor, path: str) -> str:
 def test_every_page_fits_and_is_quiet(visitor):
     visitor.sign_in(ADMIN)
     paths = [
-        "/", "/instances/", "/instances/add/", "/runs/", "/runs/new/", "/invoices/", "/revenue/", "/subscriptions/", "/subscriptions/add/",
-        "/usage-invoices/", "/webhooks/", "/operators/", "/operators/add/", "/operators/tokens/add/", "/audit/", "/accounts/2fa/", "/admin/procrastinate/procrastinatejob/",
+        "/",
+        "/instances/",
+        "/instances/add/",
+        "/runs/",
+        "/runs/new/",
+        "/invoices/",
+        "/revenue/",
+        "/subscriptions/",
+        "/subscriptions/add/",
+        "/usage-invoices/",
+        "/webhooks/",
+        "/operators/",
+        "/operators/add/",
+        "/operators/tokens/add/",
+        "/audit/",
+        "/accounts/2fa/",
+        "/admin/procrastinate/procrastinatejob/",
         "/accounts/password/change/",
     ]
     instance, month = first_link(visitor, "/instances/"), first_link(visitor, "/revenue/")
-    paths += [instance, f"{instance}edit/", f"{instance}key/", month, f"{month}invoice/", first_link(visitor, "/runs/")]
+    paths += [
+        instance,
+        f"{instance}edit/",
+        f"{instance}key/",
+        month,
+        f"{month}invoice/",
+        first_link(visitor, "/runs/"),
+    ]
     paths += [first_link(visitor, "/subscriptions/"), first_link(visitor, "/usage-invoices/")]
     for path in paths:
         visitor.open(path)

@@ -122,14 +122,18 @@ class Place:
         self.account = StripeAccount(self.key, sim.base)
         self.journal = Memory()
         self.offset = timedelta(0)
-        self.lines = tuple(OrderLine(f"lead:{number}", f"Lead {number}", 100 + number) for number in range(lines))
+        self.lines = tuple(
+            OrderLine(f"lead:{number}", f"Lead {number}", 100 + number) for number in range(lines)
+        )
         customer = OrderCustomer("cust-1", "Acme", "billing@acme.test")
         self.order = replace(InvoiceOrder("usage:acme:2026-02", customer, "USD", self.lines), **changes)
 
     def run(self, fuse=None):
         fuse = fuse or Fuse()
         account, journal = Crashing(self.account, fuse), Crashing(self.journal, fuse)
-        return place_invoice(account, self.order, journal, now=self.sim.now, patience=Patience(sleep=lambda _s: None))
+        return place_invoice(
+            account, self.order, journal, now=self.sim.now, patience=Patience(sleep=lambda _s: None)
+        )
 
     def work(self):
         """As a job does it: again while the failure says that this may help."""
@@ -160,7 +164,9 @@ class Place:
         assert found.hosted_invoice_url
         assert 1 <= self.mails() <= 2  # a second mail only when Stripe has forgotten that it sent one
         lines = self.account.list_lines(found.id)
-        assert sorted((line.metadata["pf_line"], line.amount) for line in lines) == sorted((line.key, line.amount) for line in self.lines)
+        assert sorted((line.metadata["pf_line"], line.amount) for line in lines) == sorted(
+            (line.key, line.amount) for line in self.lines
+        )
         return found
 
 
@@ -250,7 +256,11 @@ KINDS = ["rate_limit", "error_before", "error_after", "drop_before", "drop_after
 @pytest.mark.parametrize("count", [1, 5], ids=["once", "until the job comes back"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_at_every_request(sim, kind, count, capsys):
-    calls = [point for point in points(sim) if point.startswith("before") and not point.endswith((" load", " begin", " finish"))]
+    calls = [
+        point
+        for point in points(sim)
+        if point.startswith("before") and not point.endswith((" load", " begin", " finish"))
+    ]
     for skip in range(len(calls)):
         place = Place(sim)
         place.fault(kind, skip=skip, count=count)
@@ -302,7 +312,12 @@ def test_a_customer_without_an_email_is_found_too(sim):
     place = Place(sim, customer=OrderCustomer("cust-2", "No Mail"))
     for at in range(8):
         with pytest.raises(Crashed):
-            ensure_customer(Crashing(place.account, fuse := Fuse(at % 4)), place.order.customer, Crashing(place.journal, fuse), now=sim.now)
+            ensure_customer(
+                Crashing(place.account, fuse := Fuse(at % 4)),
+                place.order.customer,
+                Crashing(place.journal, fuse),
+                now=sim.now,
+            )
         place.forget()
     first = ensure_customer(place.account, place.order.customer, place.journal, now=sim.now)
     assert [customer.id for customer in place.account.list_customers()] == [first]
@@ -359,9 +374,16 @@ def test_a_draft_that_somebody_finalised_is_held_unless_it_is_the_order(sim):
 
 def test_two_living_invoices_of_one_order_are_held(sim):
     place = Place(sim)
-    customer = place.account.create_customer(name="A", email="billing@acme.test", metadata={"pf_customer": "cust-1"}, idempotency_key="c")
+    customer = place.account.create_customer(
+        name="A", email="billing@acme.test", metadata={"pf_customer": "cust-1"}, idempotency_key="c"
+    )
     for number in range(2):
-        place.account.create_invoice(customer_id=customer.id, currency="USD", metadata={"pf_key": place.order.key}, idempotency_key=f"i{number}")
+        place.account.create_invoice(
+            customer_id=customer.id,
+            currency="USD",
+            metadata={"pf_key": place.order.key},
+            idempotency_key=f"i{number}",
+        )
     with pytest.raises(DuplicateInvoices):
         place.run()
     assert {invoice.status for invoice in place.account.list_invoices()} == {"draft"}

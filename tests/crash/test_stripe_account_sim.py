@@ -27,12 +27,16 @@ def account(running):
 
 
 def customer(account, **metadata):
-    return account.create_customer(name="Acme", email="a@acme.test", metadata=metadata, idempotency_key=f"customer {next(KEYS)}")
+    return account.create_customer(
+        name="Acme", email="a@acme.test", metadata=metadata, idempotency_key=f"customer {next(KEYS)}"
+    )
 
 
 def draft(account, amount=5_000, owner=None, **metadata):
     owner = owner or customer(account)
-    made = account.create_invoice(customer_id=owner.id, currency="USD", metadata=metadata, idempotency_key=f"invoice {next(KEYS)}")
+    made = account.create_invoice(
+        customer_id=owner.id, currency="USD", metadata=metadata, idempotency_key=f"invoice {next(KEYS)}"
+    )
     line = {"amount": amount, "description": "Thing", "metadata": {"n": "1"}}
     return account.add_lines(made.id, [line], idempotency_key=f"lines {made.id}")
 
@@ -58,7 +62,9 @@ def test_customers(account):
 
 
 def test_the_same_idempotency_key_is_the_same_customer(account):
-    one, other = (account.create_customer(name="A", email=None, metadata={}, idempotency_key="k") for _ in range(2))
+    one, other = (
+        account.create_customer(name="A", email=None, metadata={}, idempotency_key="k") for _ in range(2)
+    )
     assert one == other
     with pytest.raises(StripeFailed) as failed:
         account.create_customer(name="B", email=None, metadata={}, idempotency_key="k")
@@ -68,7 +74,12 @@ def test_the_same_idempotency_key_is_the_same_customer(account):
 def test_prices_are_ensured(account):
     ask = {"lookup_key": "pro", "product_name": "Pro", "currency": "USD"}
     price = ensure_price(account, unit_amount=9_700, **ask)
-    assert (price.unit_amount, price.currency, price.interval, price.lookup_key) == (9_700, "USD", "month", "pro")
+    assert (price.unit_amount, price.currency, price.interval, price.lookup_key) == (
+        9_700,
+        "USD",
+        "month",
+        "pro",
+    )
     assert ensure_price(account, unit_amount=9_700, **ask) == price
     dearer = ensure_price(account, unit_amount=9_900, **ask)
     assert dearer.id != price.id
@@ -92,9 +103,16 @@ def test_a_subscription_with_a_payment_method_is_charged(account, pro):
     owner = customer(account)
     method = account.attach_payment_method("pm_card_visa", owner.id, idempotency_key="attach")
     assert method.customer_id == owner.id
-    assert account.set_default_payment_method(owner.id, method.id, idempotency_key="d").default_payment_method == method.id
+    assert (
+        account.set_default_payment_method(owner.id, method.id, idempotency_key="d").default_payment_method
+        == method.id
+    )
     made = account.create_subscription(
-        customer_id=owner.id, price_id=pro.id, metadata={"pf_client": "acme"}, idempotency_key="s", payment_method_id=method.id
+        customer_id=owner.id,
+        price_id=pro.id,
+        metadata={"pf_client": "acme"},
+        idempotency_key="s",
+        payment_method_id=method.id,
     )
     assert (made.status, made.customer_id, made.metadata["pf_client"]) == ("active", owner.id, "acme")
     assert made.items[0].price.id == pro.id
@@ -107,7 +125,9 @@ def test_a_subscription_with_a_payment_method_is_charged(account, pro):
 
 def test_a_subscription_without_one_begins_incomplete(account, pro):
     owner = customer(account)
-    made = account.create_subscription(customer_id=owner.id, price_id=pro.id, metadata={}, idempotency_key="s")
+    made = account.create_subscription(
+        customer_id=owner.id, price_id=pro.id, metadata={}, idempotency_key="s"
+    )
     assert made.status == "incomplete"
     assert [found.id for found in account.list_subscriptions(customer_id=owner.id)] == [made.id]
 
@@ -153,8 +173,12 @@ def test_invoices_are_listed_by_customer_time_and_metadata(account):
     owner = customer(account)
     made = [draft(account, owner=owner, pf_key=str(number)) for number in range(3)]
     draft(account, pf_key="1")
-    assert [found.id for found in account.list_invoices(customer_id=owner.id)] == [invoice.id for invoice in reversed(made)]
-    assert [found.id for found in account.list_invoices(customer_id=owner.id, metadata={"pf_key": "1"})] == [made[1].id]
+    assert [found.id for found in account.list_invoices(customer_id=owner.id)] == [
+        invoice.id for invoice in reversed(made)
+    ]
+    assert [found.id for found in account.list_invoices(customer_id=owner.id, metadata={"pf_key": "1"})] == [
+        made[1].id
+    ]
     moment = made[0].created
     assert account.list_invoices(before=moment) == []
     assert len(account.list_invoices(since=moment)) == 4

@@ -54,7 +54,9 @@ def happened(fakes: list[FakeInstance]) -> bool:
 
 def once(view: dict, fakes: list[FakeInstance], attempts: int) -> None:
     assert [fake.effects["draft"] for fake in fakes] == [1] * len(fakes)
-    assert {(call["status"], call["attempt"], call["result"]["invoiceCount"]) for call in view["calls"]} == {("ok", attempts, 2)}
+    assert {(call["status"], call["attempt"], call["result"]["invoiceCount"]) for call in view["calls"]} == {
+        ("ok", attempts, 2)
+    }
 
 
 def test_killed_in_the_middle_of_a_shard(workers: Portal) -> None:
@@ -82,21 +84,23 @@ def test_a_frozen_worker_is_followed_and_comes_back(workers: Portal) -> None:
     until(lambda: happened(fakes), why="the drafts to be made, unanswered")
     frozen.send_signal(signal.SIGSTOP)
     until(lambda: heartbeat_age(workers) > 3.2, why="the heartbeat to be old")
-    follower = workers.worker()   # prunes the frozen one's row as it starts
+    follower = workers.worker()  # prunes the frozen one's row as it starts
     open_again(fakes)
     once(workers.done(run), fakes, attempts=2)
     frozen.send_signal(signal.SIGCONT)
     assert workers.end(follower) == 0
     assert frozen.poll() is None
     again = workers.run("preview", fakes)
-    assert workers.done(again)["run"]["progress"]["ok"] == 2   # done by the one that was frozen
+    assert workers.done(again)["run"]["progress"]["ok"] == 2  # done by the one that was frozen
     once(workers.ask("GET", f"/api/provider/fleet/{run}"), fakes, attempts=2)
     assert workers.end(frozen) == 0
 
 
 def heartbeat_age(portal: Portal) -> float:
     with psycopg.connect(portal.environment["DATABASE_URL"]) as connection:
-        row = connection.execute("SELECT extract(epoch FROM now() - max(last_heartbeat)) FROM procrastinate_workers").fetchone()
+        row = connection.execute(
+            "SELECT extract(epoch FROM now() - max(last_heartbeat)) FROM procrastinate_workers"
+        ).fetchone()
     return float(row[0] or 0) if row else 0.0
 
 
@@ -124,12 +128,15 @@ def test_two_workers_share_the_work_and_each_call_is_made_once(workers: Portal) 
 
 
 def test_the_schedule_goes_on_when_one_of_two_dies(workers: Portal) -> None:
-    fake, = workers.grow("sched-a")
+    (fake,) = workers.grow("sched-a")
     fake.add_invoice(4711, status="open", customer={"id": "9", "name": "Only here", "email": ""})
     pair = [workers.worker(), workers.worker()]
 
     def shown() -> list[int]:
-        return [row["totalCents"] for row in workers.ask("GET", "/api/provider/invoices?search=Only%20here")["items"]]
+        return [
+            row["totalCents"]
+            for row in workers.ask("GET", "/api/provider/invoices?search=Only%20here")["items"]
+        ]
 
     until(lambda: shown() == [4711], why="the schedule to read the feed")
     pair[0].kill()
@@ -155,7 +162,9 @@ def test_migrating_twice_at_once_is_taking_turns(portal: Portal) -> None:
 
 
 def test_no_database_is_one_clear_line(portal: Portal) -> None:
-    process = portal.process("migrate", "--wait", "0", DATABASE_URL="postgresql://u:hunter2secret@127.0.0.1:9/none")
+    process = portal.process(
+        "migrate", "--wait", "0", DATABASE_URL="postgresql://u:hunter2secret@127.0.0.1:9/none"
+    )
     assert process.wait(30) == 2
     assert "[database_unreachable]" in portal.log_of(process)
     assert "hunter2secret" not in portal.log_of(process)

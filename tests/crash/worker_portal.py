@@ -50,7 +50,11 @@ class Portal:
         with psycopg.connect(self.server_url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("PORTAL_", "PROVIDER_", "DJANGO_"))},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if not key.startswith(("PORTAL_", "PROVIDER_", "DJANGO_"))
+            },
             "DATABASE_URL": urlsplit(self.server_url)._replace(path=f"/{name}").geturl(),
             "PROVIDER_FEDERATION_ENV": "development",
             "PORTAL_DATA_DIR": str(self.folder),
@@ -63,11 +67,15 @@ class Portal:
     def start(self) -> None:
         self.cli("migrate")
         self.secrets.append("correct horse battery staple")
-        self.cli("user", "add", "ada@example.com", "--role", "admin", "--password-stdin", typed=self.secrets[0])
+        self.cli(
+            "user", "add", "ada@example.com", "--role", "admin", "--password-stdin", typed=self.secrets[0]
+        )
         self.token = self.cli("token", "make", "tests", "--role", "admin").strip()
         self.secrets.append(self.token)
         server = self.process("serve", "--port", "0")
-        self.url = until(lambda: self.line_of(server, "portal on "), why="the portal's address").split("portal on ")[1]
+        self.url = until(lambda: self.line_of(server, "portal on "), why="the portal's address").split(
+            "portal on "
+        )[1]
         until(self.ready, why="the portal to be ready")
 
     def ready(self) -> bool:
@@ -78,8 +86,12 @@ class Portal:
 
     def cli(self, *arguments: str, typed: str = "") -> str:
         done = subprocess.run(
-            [sys.executable, "-c", _START, "portal", *arguments], env=self.environment, input=f"{typed}\n".encode(),
-            capture_output=True, check=False, timeout=60,
+            [sys.executable, "-c", _START, "portal", *arguments],
+            env=self.environment,
+            input=f"{typed}\n".encode(),
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
@@ -87,7 +99,10 @@ class Portal:
     def process(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _START, "portal", *arguments], env=self.environment | more, stdout=log, stderr=log,
+                [sys.executable, "-c", _START, "portal", *arguments],
+                env=self.environment | more,
+                stdout=log,
+                stderr=log,
             )
         self.processes.append(process)
         return process
@@ -105,7 +120,9 @@ class Portal:
 
     def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         request = urllib.request.Request(
-            self.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
@@ -121,7 +138,12 @@ class Portal:
         for fake in new:
             self.secrets.append(fake.secret)
             key = {"id": f"key-{fake.name}", "secret": fake.secret}
-            body = {"name": fake.name, "clientOrgId": f"org_{fake.name}", "baseUrl": fake.base_url, "key": key}
+            body = {
+                "name": fake.name,
+                "clientOrgId": f"org_{fake.name}",
+                "baseUrl": fake.base_url,
+                "key": key,
+            }
             assert self.ask("POST", "/api/provider/instances", body)["ok"]
         return new
 
@@ -138,7 +160,9 @@ class Portal:
     def done(self, run_id: str) -> dict[str, Any]:
         path = f"/api/provider/fleet/{run_id}"
         try:
-            return until(lambda: (view := self.ask("GET", path))["run"]["status"] == "done" and view, 60, "the run")
+            return until(
+                lambda: (view := self.ask("GET", path))["run"]["status"] == "done" and view, 60, "the run"
+            )
         except AssertionError as error:
             logs = "\n".join(self.log_of(process)[-3000:] for process in self.processes[1:])
             raise AssertionError(f"{error}\n{self.ask('GET', path)}\n{logs}") from None

@@ -17,10 +17,25 @@ LONGEST = 240
 
 @contextmanager
 def the_walk(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", "from provider_federation.cli import main; main()", "demo", "--once", *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PORTAL_", "INSTANCE_", "DATABASE_URL"))}
+    command = [
+        sys.executable,
+        "-c",
+        "from provider_federation.cli import main; main()",
+        "demo",
+        "--once",
+        *arguments,
+    ]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PORTAL_", "INSTANCE_", "DATABASE_URL"))
+    }
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**environment, "PYTHONUNBUFFERED": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**environment, "PYTHONUNBUFFERED": "1"},
     )
     try:
         yield process

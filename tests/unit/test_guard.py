@@ -26,31 +26,121 @@ def code_of(url: str, private: tuple[str, ...] = ()) -> str:
     return "ok"
 
 
-@pytest.mark.parametrize("url", [
-    "http://example.com", "file:///etc/passwd", "gopher://example.com", "ftp://example.com", "example.com", "//example.com",
-    "https://", "https:///x", "https://user@example.com", "https://user:pw@example.com", "https://example.com:22",
-    "https://example.com:6379", "https://example.com:0", "https://example.com:65536", "https://example.com:99999",
-    "https://example.com:8443x", "https://example.com:-1", "https://example.com/#x", "https://example.com/?a=b",
-    "https://example.com?a", " https://example.com", "https://example.com ", "https://exa mple.com", "https://example.com\r\nX: y",
-    "https://example.com\n", "https://example.com\t", "https://example.com\x00", "https://example.com\\@10.0.0.1",
-    "https://example.com/../x", "https://example.com/%2e", "https://example.com//x", "https://ex%61mple.com",
-    "https://example..com", "https://-example.com", "https://example.com..", "https://.example.com", "https://[::1", "https://[x]",
-    "https://[127.0.0.1]", "https://" + "a" * 300 + ".com", "https://" + ".".join(["a" * 60] * 5), "https://exa\u200bmple.com",
-    "https://example.com:\uff18\uff10", "HTTPS//example.com", "https://ex_am!ple.com",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com",
+        "file:///etc/passwd",
+        "gopher://example.com",
+        "ftp://example.com",
+        "example.com",
+        "//example.com",
+        "https://",
+        "https:///x",
+        "https://user@example.com",
+        "https://user:pw@example.com",
+        "https://example.com:22",
+        "https://example.com:6379",
+        "https://example.com:0",
+        "https://example.com:65536",
+        "https://example.com:99999",
+        "https://example.com:8443x",
+        "https://example.com:-1",
+        "https://example.com/#x",
+        "https://example.com/?a=b",
+        "https://example.com?a",
+        " https://example.com",
+        "https://example.com ",
+        "https://exa mple.com",
+        "https://example.com\r\nX: y",
+        "https://example.com\n",
+        "https://example.com\t",
+        "https://example.com\x00",
+        "https://example.com\\@10.0.0.1",
+        "https://example.com/../x",
+        "https://example.com/%2e",
+        "https://example.com//x",
+        "https://ex%61mple.com",
+        "https://example..com",
+        "https://-example.com",
+        "https://example.com..",
+        "https://.example.com",
+        "https://[::1",
+        "https://[x]",
+        "https://[127.0.0.1]",
+        "https://" + "a" * 300 + ".com",
+        "https://" + ".".join(["a" * 60] * 5),
+        "https://exa\u200bmple.com",
+        "https://example.com:\uff18\uff10",
+        "HTTPS//example.com",
+        "https://ex_am!ple.com",
+    ],
+)
 def test_base_url_grammar(url: str) -> None:
     assert code_of(url) == "base_url_not_allowed"
 
 
-@pytest.mark.parametrize("host", [
-    "127.0.0.1", "2130706433", "0x7f.1", "017700000001", "127.1", "0.0.0.0", "localhost", "localhost.", "LOCALHOST", "a.localhost",
-    "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0x7f000001", "127.0.0.01", "127.0.0.0x1", "0", "1.2.3", "256.1.1.1",
-    "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.169.254", "[fd00:ec2::254]", "[fe80::1%25eth0]",
-    "[fe80::1%eth0]", "[fe80::1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b::808:808]", "[2002:7f00:1::]", "[2001:0:1::]", "168.63.129.16", "0.1.2.3",
-    "198.18.0.1", "198.19.255.255", "240.0.0.1", "255.255.255.255", "224.0.0.1", "[ff02::1]", "[fec0::1]", "[::]",
-    "192.0.0.192", "192.0.2.1", "100.100.100.200", "metadata.google.internal", "metadata.google.internal.", "metadata",
-    "[fc00::1]", "[2001:db8::1]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "\uff11\uff12\uff17.0.0.1", "\u2460\u2461\u2466.0.0.1", "[0:0:0:0:0:ffff:a00:1]",
-])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "017700000001",
+        "127.1",
+        "0.0.0.0",
+        "localhost",
+        "localhost.",
+        "LOCALHOST",
+        "a.localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "0x7f000001",
+        "127.0.0.01",
+        "127.0.0.0x1",
+        "0",
+        "1.2.3",
+        "256.1.1.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "[fe80::1%25eth0]",
+        "[fe80::1%eth0]",
+        "[fe80::1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[64:ff9b::808:808]",
+        "[2002:7f00:1::]",
+        "[2001:0:1::]",
+        "168.63.129.16",
+        "0.1.2.3",
+        "198.18.0.1",
+        "198.19.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "224.0.0.1",
+        "[ff02::1]",
+        "[fec0::1]",
+        "[::]",
+        "192.0.0.192",
+        "192.0.2.1",
+        "100.100.100.200",
+        "metadata.google.internal",
+        "metadata.google.internal.",
+        "metadata",
+        "[fc00::1]",
+        "[2001:db8::1]",
+        "[::127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "\uff11\uff12\uff17.0.0.1",
+        "\u2460\u2461\u2466.0.0.1",
+        "[0:0:0:0:0:ffff:a00:1]",
+    ],
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_inner_addresses(host: str, scheme: str) -> None:
     assert code_of(f"{scheme}://{host}") == "ssrf_blocked"
@@ -66,10 +156,22 @@ def test_listed_hosts_and_only_they() -> None:
     assert code_of("http://127.0.0.2:8001", listed) == "ssrf_blocked"
     assert code_of("http://127.1:8001", listed) == "ssrf_blocked"
     assert code_of("http://127.0.0.1:22", listed) == "base_url_not_allowed"
-    assert code_of("http://93.184.216.34", ("93.184.216.34",)) == "base_url_not_allowed"   # plain http over the Internet
+    assert (
+        code_of("http://93.184.216.34", ("93.184.216.34",)) == "base_url_not_allowed"
+    )  # plain http over the Internet
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "168.63.129.16", "[fd00:ec2::254]", "metadata.google.internal", "0.0.0.0", "[::ffff:7f00:1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "168.63.129.16",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "0.0.0.0",
+        "[::ffff:7f00:1]",
+    ],
+)
 def test_metadata_services_cannot_be_listed(host: str) -> None:
     assert code_of(f"http://{host}", (host.strip("[]"),)) == "ssrf_blocked"
 
@@ -86,7 +188,11 @@ def test_every_resolved_address_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
     base = parse_base_url("https://instance.example")
     for inner in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fe80::1%eth0"):
         for found in (["93.184.216.34", inner], [inner, "93.184.216.34"], [inner]):
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, found=found, **_k: [(0, 0, 0, "", (text, 443)) for text in found])
+            monkeypatch.setattr(
+                socket,
+                "getaddrinfo",
+                lambda *_a, found=found, **_k: [(0, 0, 0, "", (text, 443)) for text in found],
+            )
             with pytest.raises(Problem) as caught:
                 asyncio.run(resolve(base, ()))
             assert caught.value.code == "ssrf_blocked"
@@ -103,7 +209,15 @@ def test_a_name_is_listed_by_itself_not_by_its_address(monkeypatch: pytest.Monke
 def test_public_is_never_more_than_the_standard_library_calls_global(address: guard.Address) -> None:
     if is_public(address):
         assert address.is_global
-        assert not any((address.is_multicast, address.is_reserved, address.is_loopback, address.is_link_local, address.is_private))
+        assert not any(
+            (
+                address.is_multicast,
+                address.is_reserved,
+                address.is_loopback,
+                address.is_link_local,
+                address.is_private,
+            )
+        )
         assert not getattr(address, "ipv4_mapped", None)
         assert not getattr(address, "sixtofour", None)
 
@@ -142,7 +256,12 @@ def test_other_spellings_of_an_address_never_pass(address: ipaddress.IPv4Address
     number = int(address)
     a, b, c, d = address.packed
     spelled = {
-        "dec": str(number), "hex": hex(number), "oct": f"0{number:o}", "short": f"{a}.{b}.{(c << 8) + d}",
-        "mapped": f"[::ffff:{address}]", "nat64": f"[64:ff9b::{address}]", "sixtofour": f"[2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1]",
+        "dec": str(number),
+        "hex": hex(number),
+        "oct": f"0{number:o}",
+        "short": f"{a}.{b}.{(c << 8) + d}",
+        "mapped": f"[::ffff:{address}]",
+        "nat64": f"[64:ff9b::{address}]",
+        "sixtofour": f"[2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1]",
     }[form]
     assert code_of(f"https://{spelled}", (str(address),)) == "ssrf_blocked"

@@ -30,7 +30,9 @@ def test_the_form_is_fixed():
     assert digest({}) == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), Decimal(1), {1: 2}, b"x", {"a": [object()]}, {"a": {2}}])
+@pytest.mark.parametrize(
+    "value", [1.5, float("nan"), Decimal(1), {1: 2}, b"x", {"a": [object()]}, {"a": {2}}]
+)
 def test_what_has_no_one_form_is_refused(value):
     with pytest.raises(TypeError):
         canonical_json(value)

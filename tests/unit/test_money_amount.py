@@ -103,7 +103,10 @@ def test_golden_roundings(value, currency, minor):
     assert round_half_up(Decimal(value), currency) == minor
 
 
-@pytest.mark.parametrize("value", [1.5, 1, "1", Decimal("NaN"), Decimal("Infinity"), Decimal("1e40"), Decimal("1e-60"), Decimal(10) ** 20])
+@pytest.mark.parametrize(
+    "value",
+    [1.5, 1, "1", Decimal("NaN"), Decimal("Infinity"), Decimal("1e40"), Decimal("1e-60"), Decimal(10) ** 20],
+)
 def test_only_sane_decimals_are_rounded(value):
     with pytest.raises(BadAmount):
         round_half_up(value, "USD")

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from provider_federation.money import BadDate, BadZone, Period, parse_window
 
 ZONES = st.sampled_from(
-    ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Apia", "Africa/Cairo", "America/Asuncion", "Australia/Lord_Howe"]
+    [
+        "UTC",
+        "America/New_York",
+        "Europe/Berlin",
+        "Asia/Kathmandu",
+        "Pacific/Apia",
+        "Africa/Cairo",
+        "America/Asuncion",
+        "Australia/Lord_Howe",
+    ]
 )
 months = st.builds("{:04d}-{:02d}".format, st.integers(1990, 2090), st.integers(1, 12))
 NOW = datetime(2026, 11, 22, 14, 2, tzinfo=UTC)
@@ -27,11 +36,21 @@ def at(text: str) -> datetime:
         ("2026-02", "UTC", "2026-02-01T00:00", "2026-03-01T00:00"),
         ("2028-02", "UTC", "2028-02-01T00:00", "2028-03-01T00:00"),  # leap: 29 days
         ("2026-12", "UTC", "2026-12-01T00:00", "2027-01-01T00:00"),
-        ("2026-03", "America/New_York", "2026-03-01T05:00", "2026-04-01T04:00"),  # clocks go forward inside it
+        (
+            "2026-03",
+            "America/New_York",
+            "2026-03-01T05:00",
+            "2026-04-01T04:00",
+        ),  # clocks go forward inside it
         ("2026-11", "America/New_York", "2026-11-01T04:00", "2026-12-01T05:00"),  # back, on its first day
         ("2026-03", "Europe/Berlin", "2026-02-28T23:00", "2026-03-31T22:00"),
         ("2026-01", "Asia/Kathmandu", "2025-12-31T18:15", "2026-01-31T18:15"),
-        ("2023-10", "America/Asuncion", "2023-10-01T04:00", "2023-11-01T03:00"),  # its first midnight does not exist
+        (
+            "2023-10",
+            "America/Asuncion",
+            "2023-10-01T04:00",
+            "2023-11-01T03:00",
+        ),  # its first midnight does not exist
     ],
 )
 def test_golden_months(label, zone, start, end):
@@ -53,11 +72,30 @@ def test_months_touch_and_never_overlap(label, zone):
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)), ZONES)  # noqa: DTZ001
 def test_every_instant_is_in_exactly_one_month(instant, zone):
     month = Period.month_of(instant, zone)
-    assert [period.contains(instant) for period in (month.previous(), month, month.next())] == [False, True, False]
+    assert [period.contains(instant) for period in (month.previous(), month, month.next())] == [
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
-    "label", ["", "2026", "2026-2", "2026-00", "2026-13", "2026-02-01", "0000-01", "9999-12", "\u0662\u0660\u0662\u0666-\u0660\u0662", " 2026-02", "2026-02\n", None, 202602]
+    "label",
+    [
+        "",
+        "2026",
+        "2026-2",
+        "2026-00",
+        "2026-13",
+        "2026-02-01",
+        "0000-01",
+        "9999-12",
+        "\u0662\u0660\u0662\u0666-\u0660\u0662",
+        " 2026-02",
+        "2026-02\n",
+        None,
+        202602,
+    ],
 )
 def test_unreadable_months(label):
     with pytest.raises(BadDate) as refused:

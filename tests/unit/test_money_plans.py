@@ -27,7 +27,10 @@ FEBRUARY = Period.month("2026-02")
 
 
 def test_the_price_list():
-    assert {code: (plan.fee_cents, plan.limits.leads, plan.limits.users, plan.limits.ai_credits) for code, plan in PLANS.items()} == {
+    assert {
+        code: (plan.fee_cents, plan.limits.leads, plan.limits.users, plan.limits.ai_credits)
+        for code, plan in PLANS.items()
+    } == {
         "BASE": (0, 100, 3, 1_000),
         "PRO": (9_700, 1_000, 10, 5_000),
         "ELITE": (29_700, None, None, 25_000),
@@ -44,7 +47,11 @@ def test_finding_a_plan():
 
 
 def test_a_change_holds_from_its_very_instant():
-    history = [PlanTerms(FEBRUARY.start, "BASE"), PlanTerms(FEBRUARY.end, "PRO"), PlanTerms(FEBRUARY.end + DAY, None)]
+    history = [
+        PlanTerms(FEBRUARY.start, "BASE"),
+        PlanTerms(FEBRUARY.end, "PRO"),
+        PlanTerms(FEBRUARY.end + DAY, None),
+    ]
     assert plan_in_force(history, FEBRUARY.start - timedelta(microseconds=1)) is None
     assert plan_in_force(history, FEBRUARY.start) is PLANS["BASE"]
     assert plan_in_force(history, FEBRUARY.end - timedelta(microseconds=1)) is PLANS["BASE"]
@@ -74,7 +81,14 @@ def test_a_client_that_joins_inside_the_month_has_its_first_terms():
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
-@given(st.lists(st.builds(PlanTerms, instants, st.sampled_from(["BASE", "PRO", "ELITE", None])), unique_by=lambda t: t.since), instants, st.randoms())
+@given(
+    st.lists(
+        st.builds(PlanTerms, instants, st.sampled_from(["BASE", "PRO", "ELITE", None])),
+        unique_by=lambda t: t.since,
+    ),
+    instants,
+    st.randoms(),
+)
 def test_the_order_of_the_history_does_not_matter(history, at, random):
     shuffled = list(history)
     random.shuffle(shuffled)

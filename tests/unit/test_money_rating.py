@@ -25,7 +25,9 @@ FEBRUARY = Period.month("2026-02")
 
 
 def lead(number: int, **changes) -> UsageLead:
-    made = UsageLead(f"l{number}", f"L-{number:04d}", FEBRUARY.start + timedelta(minutes=number), f"sha256:{number:064x}")
+    made = UsageLead(
+        f"l{number}", f"L-{number:04d}", FEBRUARY.start + timedelta(minutes=number), f"sha256:{number:064x}"
+    )
     return replace(made, **changes)
 
 
@@ -113,7 +115,9 @@ def test_rounding_happens_once(parts):
 def test_running_it_again_bills_nothing_more(chosen, billed, times):
     already = {f"l{number}" for number in billed}
     for _ in range(times):
-        already |= {line.lead_id for line in rated(usage([lead(n) for n in chosen]), already_billed=already).lines}
+        already |= {
+            line.lead_id for line in rated(usage([lead(n) for n in chosen]), already_billed=already).lines
+        }
     assert rated(usage([lead(n) for n in chosen]), already_billed=already).lines == ()
 
 
@@ -135,7 +139,10 @@ def test_running_it_again_bills_nothing_more(chosen, billed, times):
         ({"leads": (lead(1, lead_id=""),)}, "bad_lead"),
         ({"leads": (lead(1, converted_at=FEBRUARY.start.replace(tzinfo=None)),)}, "bad_lead"),
         ({"leads": (lead(1, converted_at=FEBRUARY.end),)}, "lead_outside_period"),
-        ({"leads": (lead(1, converted_at=FEBRUARY.start - timedelta(microseconds=1)),)}, "lead_outside_period"),
+        (
+            {"leads": (lead(1, converted_at=FEBRUARY.start - timedelta(microseconds=1)),)},
+            "lead_outside_period",
+        ),
         ({"leads": (lead(1), lead(1, evidence="sha256:0"))}, "duplicate_lead"),
         ({"leads": (lead(1), lead(1, lead_id="l9"))}, "duplicate_lead"),
     ],
@@ -150,7 +157,11 @@ def test_exact_midnight_belongs_to_one_period_only():
 
 def test_a_counter_that_runs_backwards_is_held():
     earlier = usage([lead(1), lead(2)], "5", ai_calls=9)
-    for now in (usage([lead(1)], "5", ai_calls=9), usage([lead(1), lead(2)], "4.99", ai_calls=9), usage([lead(1), lead(2)], "5", ai_calls=8)):
+    for now in (
+        usage([lead(1)], "5", ai_calls=9),
+        usage([lead(1), lead(2)], "4.99", ai_calls=9),
+        usage([lead(1), lead(2)], "5", ai_calls=8),
+    ):
         assert codes(rated(now, previous=[earlier])) == {"counter_backwards"}
     assert not rated(usage([lead(1), lead(2), lead(3)], "5.01", ai_calls=10), previous=[earlier]).held
 
@@ -175,7 +186,17 @@ def test_a_lead_has_no_price_in_another_currency_until_it_is_given():
     assert rated(yen, currency="JPY", lead_price=15_000).subtotal == 15_101
 
 
-@pytest.mark.parametrize("ours", [{"cap": -1}, {"cap": True}, {"markup": Decimal("-0.1")}, {"markup": 0.1}, {"lead_price": -1}, {"lead_price": 10**15}])
+@pytest.mark.parametrize(
+    "ours",
+    [
+        {"cap": -1},
+        {"cap": True},
+        {"markup": Decimal("-0.1")},
+        {"markup": 0.1},
+        {"lead_price": -1},
+        {"lead_price": 10**15},
+    ],
+)
 def test_our_own_wrong_terms_are_refused_loudly(ours):
     with pytest.raises(BadAmount):
         rated(usage(), **ours)

@@ -14,7 +14,14 @@ import pytest
 from provider_federation.stripe_account import StripeAccount, StripeFailed
 
 KEY = "sk_test_51verysecretverysecret"
-CUSTOMER = {"id": "cus_1", "object": "customer", "created": 1_800_000_000, "metadata": {}, "name": "A", "email": None}
+CUSTOMER = {
+    "id": "cus_1",
+    "object": "customer",
+    "created": 1_800_000_000,
+    "metadata": {},
+    "name": "A",
+    "email": None,
+}
 
 
 @pytest.fixture
@@ -146,7 +153,9 @@ def test_no_retry_of_its_own(server):
 
 def test_the_key_the_version_and_the_idempotency_key_go_along(server):
     server.answers = [(200, CUSTOMER, {})]
-    account(server).create_customer(name="A", email="", metadata={"pf_customer": "c"}, idempotency_key="pf/c/1")
+    account(server).create_customer(
+        name="A", email="", metadata={"pf_customer": "c"}, idempotency_key="pf/c/1"
+    )
     path, headers, body = server.requests[0]
     assert path == "/v1/customers"
     assert headers["Idempotency-Key"] == "pf/c/1"
@@ -161,7 +170,10 @@ def test_no_write_without_an_idempotency_key(server):
 
 
 def page(first, count, *, more):
-    rows = [{**CUSTOMER, "id": f"cus_{number}", "metadata": {"n": str(number % 3)}} for number in range(first, first + count)]
+    rows = [
+        {**CUSTOMER, "id": f"cus_{number}", "metadata": {"n": str(number % 3)}}
+        for number in range(first, first + count)
+    ]
     return 200, {"object": "list", "data": rows, "has_more": more, "url": "/v1/customers"}, {}
 
 
@@ -174,7 +186,9 @@ def test_lists_are_read_to_their_end(server):
     assert [query.get("starting_after") for query in queries] == [None, ["cus_99"], ["cus_199"]]
 
 
-@pytest.mark.parametrize("body", [{"object": "list"}, {"object": "list", "data": [{}]}, {"object": "list", "data": 1}, CUSTOMER])
+@pytest.mark.parametrize(
+    "body", [{"object": "list"}, {"object": "list", "data": [{}]}, {"object": "list", "data": 1}, CUSTOMER]
+)
 def test_a_list_that_is_none(server, body):
     server.answers = [(200, body, {})]
     assert fails(account(server).list_customers).code == "bad_answer"
@@ -189,7 +203,9 @@ def test_a_list_that_never_ends_is_an_error_and_not_a_part(server):
 def test_threads_share_one_account(server):
     server.answers = [(200, CUSTOMER, {})] * 16
     used, seen = account(server), []
-    threads = [threading.Thread(target=lambda: seen.append(used.retrieve_customer("cus_1").id)) for _ in range(16)]
+    threads = [
+        threading.Thread(target=lambda: seen.append(used.retrieve_customer("cus_1").id)) for _ in range(16)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

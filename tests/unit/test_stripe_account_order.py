@@ -10,7 +10,9 @@ import pytest
 from provider_federation.stripe_account import InvoiceOrder, OrderCustomer, OrderLine
 
 CUSTOMER = OrderCustomer("acme", "Acme")
-ORDER = InvoiceOrder("usage:acme:2026-02", CUSTOMER, "USD", (OrderLine("a", "A", 100), OrderLine("b", "B", 0)))
+ORDER = InvoiceOrder(
+    "usage:acme:2026-02", CUSTOMER, "USD", (OrderLine("a", "A", 100), OrderLine("b", "B", 0))
+)
 
 
 def test_a_good_order():

@@ -101,7 +101,9 @@ class World:
 
     @staticmethod
     def failure(*, replayed=False):
-        return StripeFailed("stripe_unavailable", "", status=500, retryable=True, outcome_unknown=True, replayed=replayed)
+        return StripeFailed(
+            "stripe_unavailable", "", status=500, retryable=True, outcome_unknown=True, replayed=replayed
+        )
 
     def step(self):
         return Step("order", "step", self.find, self.make)
@@ -110,7 +112,18 @@ class World:
         return run_step(self.step(), self, lambda: self.at, Patience(sleep=lambda _seconds: None))
 
 
-FAULTS = ["ok", "ok", "crash", "crash after", "refused connection", "dropped", "500", "500 after commit", "429", "forgotten"]
+FAULTS = [
+    "ok",
+    "ok",
+    "crash",
+    "crash after",
+    "refused connection",
+    "dropped",
+    "500",
+    "500 after commit",
+    "429",
+    "forgotten",
+]
 waits = st.sampled_from([0, 1, 22 * 3600, 23 * 3600, 25 * 3600, 7 * 86_400])
 
 
@@ -153,9 +166,16 @@ def worker(world, done, number):
             if record is not None and record.result_id is not None:
                 done[number] = record.result_id
                 return
-            seen = [] if record is None else [world.find(None)]  # run_step looks first only where something was begun
+            seen = (
+                [] if record is None else [world.find(None)]
+            )  # run_step looks first only where something was begun
             yield
-            step = Step("order", "step", lambda since, seen=seen: seen.pop() if seen else world.find(since), world.make)
+            step = Step(
+                "order",
+                "step",
+                lambda since, seen=seen: seen.pop() if seen else world.find(since),
+                world.make,
+            )
             done[number] = run_step(step, Slowly(world, record), lambda: world.at, QUICK).result_id
         except (Crashed, StripeFailed):
             yield
@@ -221,7 +241,12 @@ def test_a_refusal_is_not_repeated():
         raise StripeFailed("invalid_request", "no such currency", status=400)
 
     with pytest.raises(StripeFailed, match="invalid_request"):
-        run_step(Step("order", "step", world.find, refuse), world, lambda: world.at, Patience(sleep=lambda _s: None))
+        run_step(
+            Step("order", "step", world.find, refuse),
+            world,
+            lambda: world.at,
+            Patience(sleep=lambda _s: None),
+        )
     assert world.calls == 1
     assert world.rows["step"].result_id is None
 

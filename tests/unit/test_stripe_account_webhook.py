@@ -47,7 +47,12 @@ def test_a_good_one():
     event = verify_webhook(RAW, signed(), SECRET, NOW)
     assert event == EVENT
     read = StripeEvent.read(event)
-    assert (read.id, read.type, read.object_id, read.object_type) == ("evt_1", "invoice.paid", "in_1", "invoice")
+    assert (read.id, read.type, read.object_id, read.object_type) == (
+        "evt_1",
+        "invoice.paid",
+        "in_1",
+        "invoice",
+    )
 
 
 def test_what_the_sdk_signs_is_good():
@@ -95,7 +100,15 @@ def test_another_secret():
 
 
 @pytest.mark.parametrize(
-    "raw", [RAW + b" ", RAW[:-1], b"\xef\xbb\xbf" + RAW, json.dumps(EVENT, separators=(",", ":")).encode(), json.dumps(EVENT, indent=1).encode(), b""]
+    "raw",
+    [
+        RAW + b" ",
+        RAW[:-1],
+        b"\xef\xbb\xbf" + RAW,
+        json.dumps(EVENT, separators=(",", ":")).encode(),
+        json.dumps(EVENT, indent=1).encode(),
+        b"",
+    ],
 )
 def test_a_body_that_is_not_the_signed_one(raw):
     assert refusal(raw=raw, header=signed(RAW)) == "bad_signature"

@@ -27,7 +27,11 @@ def complaints(value: Any, where: str = "$") -> list[str]:
     kind = value.get("object")
     if value.get("deleted") is True or kind == "list":
         rows = value.get("data", []) if kind == "list" else []
-        lacking = [] if kind != "list" else [f"{where}: no {name}" for name in ("has_more", "url") if name not in value]
+        lacking = (
+            []
+            if kind != "list"
+            else [f"{where}: no {name}" for name in ("has_more", "url") if name not in value]
+        )
         return lacking + complaints(rows, f"{where}.data")
     if kind not in OBJECT_CLASSES:
         return [f"{where}: no SDK class for object={kind!r}"]
@@ -60,12 +64,24 @@ def _fits(hint: Any, value: Any, where: str, shape: type) -> list[str]:
     if origin is list:
         if not isinstance(value, list):
             return [f"{where}: {value!r} is no list"]
-        return [line for n, item in enumerate(value) for line in _fits(arguments[0], item, f"{where}[{n}]", shape)]
+        return [
+            line for n, item in enumerate(value) for line in _fits(arguments[0], item, f"{where}[{n}]", shape)
+        ]
     if isinstance(origin, type) and origin.__name__ == "ListObject":
-        return complaints(value, where) if isinstance(value, dict) and value.get("object") == "list" else [f"{where}: no list object"]
+        return (
+            complaints(value, where)
+            if isinstance(value, dict) and value.get("object") == "list"
+            else [f"{where}: no list object"]
+        )
     if isinstance(origin, type) and origin.__name__ == "UntypedStripeObject":
         known = isinstance(value, dict) and value.get("object") in OBJECT_CLASSES  # what an event carries
-        return complaints(value, where) if known else [] if isinstance(value, dict) else [f"{where}: {value!r} is no object"]
+        return (
+            complaints(value, where)
+            if known
+            else []
+            if isinstance(value, dict)
+            else [f"{where}: {value!r} is no object"]
+        )
     if hint is bool:
         return [] if isinstance(value, bool) else [f"{where}: {value!r} is no bool"]
     if hint is Decimal:
@@ -76,7 +92,9 @@ def _fits(hint: Any, value: Any, where: str, shape: type) -> list[str]:
     if isinstance(hint, type) and issubclass(hint, stripe.StripeObject):
         if not isinstance(value, dict):
             return [f"{where}: {value!r} is no object"]
-        return complaints(value, where) if isinstance(value.get("object"), str) else against(hint, value, where)
+        return (
+            complaints(value, where) if isinstance(value.get("object"), str) else against(hint, value, where)
+        )
     return [f"{where}: cannot judge {hint!r}"]
 
 

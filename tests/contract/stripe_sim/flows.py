@@ -23,7 +23,9 @@ def draft(api: stripe.StripeClient, customer_id: str, *amounts: int, **more: Any
         del wanted["days_until_due"]
     invoice = api.v1.invoices.create(wanted)
     if amounts:
-        lines = [{"amount": amount, "description": f"Line {number}"} for number, amount in enumerate(amounts, 1)]
+        lines = [
+            {"amount": amount, "description": f"Line {number}"} for number, amount in enumerate(amounts, 1)
+        ]
         invoice = api.v1.invoices.add_lines(invoice.id, {"lines": lines})
     return invoice
 
@@ -34,4 +36,12 @@ def opened(api: stripe.StripeClient, customer_id: str, *amounts: int, **more: An
 
 def price(api: stripe.StripeClient, amount: int = 9700, interval: str = "month", **more: Any) -> stripe.Price:
     product = api.v1.products.create({"name": "PRO"})
-    return api.v1.prices.create({"product": product.id, "currency": "usd", "unit_amount": amount, "recurring": {"interval": interval}, **more})
+    return api.v1.prices.create(
+        {
+            "product": product.id,
+            "currency": "usd",
+            "unit_amount": amount,
+            "recurring": {"interval": interval},
+            **more,
+        }
+    )

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
-def http(method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+def http(
+    method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
     """One request without the SDK: (status, headers in lower case, body). Redirects are not followed."""
     request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
@@ -30,9 +32,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def raw(url: str, key: str, method: str, path: str, form: str = "", **headers: str) -> tuple[int, dict[str, str], Any]:
+def raw(
+    url: str, key: str, method: str, path: str, form: str = "", **headers: str
+) -> tuple[int, dict[str, str], Any]:
     """An API request with any form text: (status, headers, JSON)."""
-    named = {"Authorization": f"Bearer {key}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    named = {
+        "Authorization": f"Bearer {key}",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
     if method == "GET" and form:
         path = f"{path}?{form}"
     body = form.encode() if method == "POST" else None
@@ -81,7 +88,9 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         self.thread.start()
 
     def events(self) -> list[dict[str, Any]]:

@@ -15,20 +15,41 @@ from provider_federation.testing.stripe_sim.routes import ROUTES
 
 
 def products_and_prices(v1: Any) -> None:
-    product = v1.products.create({"name": "PRO", "metadata": {"plan": "pro"}, "default_price_data": {"currency": "usd", "unit_amount": 9700}})
+    product = v1.products.create(
+        {
+            "name": "PRO",
+            "metadata": {"plan": "pro"},
+            "default_price_data": {"currency": "usd", "unit_amount": 9700},
+        }
+    )
     assert v1.products.retrieve(product.id, {"expand": ["default_price"]}).default_price.unit_amount == 9700
     assert v1.products.update(product.id, {"description": "For teams"}).description == "For teams"
     assert product.id in [row.id for row in v1.products.list({"active": True}).data]
     spare = v1.products.create({"name": "Spare"})
     assert v1.products.delete(spare.id).deleted
-    price = v1.prices.create({"product": product.id, "currency": "usd", "unit_amount": 100, "recurring": {"interval": "month"}, "lookup_key": "a"})
+    price = v1.prices.create(
+        {
+            "product": product.id,
+            "currency": "usd",
+            "unit_amount": 100,
+            "recurring": {"interval": "month"},
+            "lookup_key": "a",
+        }
+    )
     assert v1.prices.retrieve(price.id, {"expand": ["product"]}).product.name == "PRO"
     assert v1.prices.update(price.id, {"nickname": "monthly"}).nickname == "monthly"
     assert [row.id for row in v1.prices.list({"lookup_keys": ["a"]}).data] == [price.id]
 
 
 def customers_and_methods(v1: Any) -> None:
-    customer = v1.customers.create({"name": "Ada", "email": "ada@x.test", "address": {"city": "London", "country": "GB"}, "metadata": {"a": "1"}})
+    customer = v1.customers.create(
+        {
+            "name": "Ada",
+            "email": "ada@x.test",
+            "address": {"city": "London", "country": "GB"},
+            "metadata": {"a": "1"},
+        }
+    )
     method = v1.payment_methods.create({"type": "card", "card": {"token": "tok_visa"}})
     v1.payment_methods.attach(method.id, {"customer": customer.id})
     assert v1.payment_methods.retrieve(method.id).customer == customer.id
@@ -36,15 +57,28 @@ def customers_and_methods(v1: Any) -> None:
     assert len(v1.payment_methods.list({"customer": customer.id, "type": "card"}).data) == 1
     assert len(v1.customers.payment_methods.list(customer.id).data) == 1
     assert v1.customers.payment_methods.retrieve(customer.id, method.id).id == method.id
-    shown = v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": method.id}, "metadata": {"a": ""}, "expand": ["invoice_settings.default_payment_method"]})
+    shown = v1.customers.update(
+        customer.id,
+        {
+            "invoice_settings": {"default_payment_method": method.id},
+            "metadata": {"a": ""},
+            "expand": ["invoice_settings.default_payment_method"],
+        },
+    )
     assert shown.invoice_settings.default_payment_method.card.last4 == "4242"
     assert shown.metadata.to_dict() == {}
     row = v1.customers.balance_transactions.create(customer.id, {"amount": -500, "currency": "usd"})
     assert v1.customers.balance_transactions.retrieve(customer.id, row.id).ending_balance == -500
-    assert v1.customers.balance_transactions.update(customer.id, row.id, {"description": "thanks"}).description == "thanks"
+    assert (
+        v1.customers.balance_transactions.update(customer.id, row.id, {"description": "thanks"}).description
+        == "thanks"
+    )
     assert len(v1.customers.balance_transactions.list(customer.id).data) == 1
     assert v1.payment_methods.detach(method.id).customer is None
-    assert v1.customers.retrieve(customer.id, {"expand": ["subscriptions", "tax_ids", "sources"]}).balance == -500
+    assert (
+        v1.customers.retrieve(customer.id, {"expand": ["subscriptions", "tax_ids", "sources"]}).balance
+        == -500
+    )
     assert len(v1.customers.list({"email": "ada@x.test"}).data) == 1
     assert v1.customers.delete(customer.id).deleted
     assert v1.customers.retrieve(customer.id).deleted
@@ -64,23 +98,37 @@ def invoices(api: stripe.StripeClient, v1: Any) -> None:
     assert len(v1.invoice_items.list({"customer": customer.id, "pending": True}).data) == 1
     assert v1.invoices.create_preview({"customer": customer.id}).total == 800
     assert v1.invoice_items.delete(item.id).deleted
-    assert v1.invoices.update(draft.id, {"description": "Leads", "metadata": {"order": ""}}).description == "Leads"
+    assert (
+        v1.invoices.update(draft.id, {"description": "Leads", "metadata": {"order": ""}}).description
+        == "Leads"
+    )
     assert v1.invoices.finalize_invoice(draft.id).status == "open"
     assert v1.invoices.send_invoice(draft.id).hosted_invoice_url
-    paid = v1.invoices.pay(draft.id, {"payment_method": "pm_card_visa", "expand": ["payments.data.payment.payment_intent"]})
+    paid = v1.invoices.pay(
+        draft.id, {"payment_method": "pm_card_visa", "expand": ["payments.data.payment.payment_intent"]}
+    )
     assert paid.payments.data[0].payment.payment_intent.amount_received == 1500
-    assert v1.invoices.retrieve(draft.id, {"expand": ["customer", "confirmation_secret"]}).customer.name == "Ada Lovelace"
+    assert (
+        v1.invoices.retrieve(draft.id, {"expand": ["customer", "confirmation_secret"]}).customer.name
+        == "Ada Lovelace"
+    )
     assert v1.invoices.void_invoice(flows.opened(api, customer.id, 900).id).status == "void"
     assert v1.invoices.mark_uncollectible(flows.opened(api, customer.id, 900).id).status == "uncollectible"
     assert v1.invoices.delete(flows.draft(api, customer.id, 900).id).deleted
-    assert [row.status for row in v1.invoices.list({"customer": customer.id}).data] == ["uncollectible", "void", "paid"]
+    assert [row.status for row in v1.invoices.list({"customer": customer.id}).data] == [
+        "uncollectible",
+        "void",
+        "paid",
+    ]
     money(v1, paid)
 
 
 def money(v1: Any, paid: stripe.Invoice) -> None:
     payment = v1.invoice_payments.list({"invoice": paid.id}).data[0]
     assert v1.invoice_payments.retrieve(payment.id).status == "paid"
-    intent = v1.payment_intents.retrieve(payment.payment.payment_intent, {"expand": ["latest_charge", "customer"]})
+    intent = v1.payment_intents.retrieve(
+        payment.payment.payment_intent, {"expand": ["latest_charge", "customer"]}
+    )
     assert v1.payment_intents.list({"customer": paid.customer}).data[-1].id == intent.id
     charge = v1.charges.retrieve(intent.latest_charge.id, {"expand": ["refunds"]})
     assert v1.charges.list({"payment_intent": intent.id}).data[0].id == charge.id
@@ -105,7 +153,14 @@ def credit_notes(v1: Any, paid: stripe.Invoice) -> None:
 
 def credit_before_payment(api: stripe.StripeClient, v1: Any) -> None:
     invoice = flows.opened(api, flows.customer(api).id, 2000)
-    note = v1.credit_notes.create({"invoice": invoice.id, "lines": [{"type": "invoice_line_item", "invoice_line_item": invoice.lines.data[0].id, "amount": 500}]})
+    note = v1.credit_notes.create(
+        {
+            "invoice": invoice.id,
+            "lines": [
+                {"type": "invoice_line_item", "invoice_line_item": invoice.lines.data[0].id, "amount": 500}
+            ],
+        }
+    )
     assert v1.invoices.retrieve(invoice.id).amount_remaining == 1500
     assert v1.credit_notes.void_credit_note(note.id).status == "void"
     assert v1.invoices.retrieve(invoice.id).amount_remaining == 2000
@@ -113,7 +168,9 @@ def credit_before_payment(api: stripe.StripeClient, v1: Any) -> None:
 
 def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
     customer, pro, seat = flows.customer(api, card="pm_card_visa"), flows.price(api), flows.price(api, 500)
-    subscription = v1.subscriptions.create({"customer": customer.id, "items": [{"price": pro.id}], "expand": ["latest_invoice.payments"]})
+    subscription = v1.subscriptions.create(
+        {"customer": customer.id, "items": [{"price": pro.id}], "expand": ["latest_invoice.payments"]}
+    )
     assert subscription.status == "active"
     assert subscription.latest_invoice.payments.data[0].status == "paid"
     item = v1.subscription_items.create({"subscription": subscription.id, "price": seat.id, "quantity": 2})
@@ -122,7 +179,12 @@ def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
     assert len(v1.subscription_items.list({"subscription": subscription.id}).data) == 2
     assert v1.subscription_items.delete(item.id).deleted
     assert v1.subscriptions.update(subscription.id, {"metadata": {"a": "b"}}).metadata["a"] == "b"
-    assert v1.subscriptions.retrieve(subscription.id, {"expand": ["customer", "latest_invoice"]}).latest_invoice.status == "paid"
+    assert (
+        v1.subscriptions.retrieve(
+            subscription.id, {"expand": ["customer", "latest_invoice"]}
+        ).latest_invoice.status
+        == "paid"
+    )
     assert v1.subscriptions.list({"customer": customer.id, "status": "all"}).data[0].id == subscription.id
     assert v1.subscriptions.cancel(subscription.id).status == "canceled"
     resumed(sim, api, v1, pro.id)
@@ -130,10 +192,14 @@ def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
 
 def resumed(sim: Running, api: stripe.StripeClient, v1: Any, price: str) -> None:
     customer = flows.customer(api)
-    trial = v1.subscriptions.create({
-        "customer": customer.id, "items": [{"price": price}], "trial_period_days": 1,
-        "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
-    })
+    trial = v1.subscriptions.create(
+        {
+            "customer": customer.id,
+            "items": [{"price": price}],
+            "trial_period_days": 1,
+            "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
+        }
+    )
     control(sim.url, "/_sim/clock/advance", seconds=2 * 86_400)
     assert v1.subscriptions.retrieve(trial.id).status == "paused"
     method = v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
@@ -142,7 +208,9 @@ def resumed(sim: Running, api: stripe.StripeClient, v1: Any, price: str) -> None
 
 
 def webhooks_and_account(v1: Any) -> None:
-    endpoint = v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/hook", "enabled_events": ["invoice.paid"]})
+    endpoint = v1.webhook_endpoints.create(
+        {"url": "http://127.0.0.1:9/hook", "enabled_events": ["invoice.paid"]}
+    )
     assert endpoint.secret.startswith("whsec_")
     assert v1.webhook_endpoints.retrieve(endpoint.id).status == "enabled"
     assert v1.webhook_endpoints.update(endpoint.id, {"disabled": True}).status == "disabled"
@@ -167,7 +235,9 @@ def every_route_driven(sim: Running, api: stripe.StripeClient) -> set[tuple[str,
     return set(CheckingClient.driven)
 
 
-def test_no_route_is_left_undriven_and_every_answer_fits_the_sdk(every_route_driven: set[tuple[str, str]]) -> None:
+def test_no_route_is_left_undriven_and_every_answer_fits_the_sdk(
+    every_route_driven: set[tuple[str, str]],
+) -> None:
     table = {(route.method, route.pattern) for route in ROUTES}
     assert table - every_route_driven == set()
 

@@ -19,7 +19,9 @@ def _count(api: stripe.StripeClient) -> int:
     return len(api.v1.customers.list({"limit": 100}).data)
 
 
-def test_the_same_key_and_request_gets_the_first_answer_again(sim: Running, api: stripe.StripeClient, key: str) -> None:
+def test_the_same_key_and_request_gets_the_first_answer_again(
+    sim: Running, api: stripe.StripeClient, key: str
+) -> None:
     first = raw(sim.url, key, "POST", "/v1/customers", "name=Ada", Idempotency_Key="k")
     again = raw(sim.url, key, "POST", "/v1/customers", "name=Ada", Idempotency_Key="k")
     assert first[2] == again[2]
@@ -45,7 +47,9 @@ def test_keys_belong_to_one_account(sim: Running, key: str) -> None:
 
 def test_a_key_that_is_in_flight_is_a_conflict(sim: Running, api: stripe.StripeClient, key: str) -> None:
     control(sim.url, "/_sim/faults", kind="slow", seconds=1.5, path="/v1/customers", key=key)
-    slow = threading.Thread(target=raw, args=(sim.url, key, "POST", "/v1/customers", "name=Ada"), kwargs={"Idempotency_Key": "k"})
+    slow = threading.Thread(
+        target=raw, args=(sim.url, key, "POST", "/v1/customers", "name=Ada"), kwargs={"Idempotency_Key": "k"}
+    )
     slow.start()
     until(lambda: not control(sim.url, "/_sim/faults", "GET")["faults"])
     status, _, body = raw(sim.url, key, "POST", "/v1/customers", "name=Ada", Idempotency_Key="k")
@@ -54,7 +58,9 @@ def test_a_key_that_is_in_flight_is_a_conflict(sim: Running, api: stripe.StripeC
     assert _count(api) == 1
 
 
-def test_a_key_is_forgotten_after_a_day_of_the_simulators_clock(sim: Running, api: stripe.StripeClient, key: str) -> None:
+def test_a_key_is_forgotten_after_a_day_of_the_simulators_clock(
+    sim: Running, api: stripe.StripeClient, key: str
+) -> None:
     first = raw(sim.url, key, "POST", "/v1/customers", "name=Ada", Idempotency_Key="k")[2]
     control(sim.url, "/_sim/clock/advance", seconds=DAY - 60)
     assert raw(sim.url, key, "POST", "/v1/customers", "name=Ada", Idempotency_Key="k")[2]["id"] == first["id"]

@@ -29,7 +29,13 @@ MOVES: dict[str, Move] = {
 # state: move -> the state after it; what is not listed is refused
 ALLOWED = {
     "draft": {"finalize": "open", "send": "open", "pay": "paid", "delete": None, "add": "draft"},
-    "open": {"send": "open", "pay": "paid", "void": "void", "uncollectible": "uncollectible", "credit": "open"},
+    "open": {
+        "send": "open",
+        "pay": "paid",
+        "void": "void",
+        "uncollectible": "uncollectible",
+        "credit": "open",
+    },
     "paid": {"send": "paid"},
     "void": {},
     "uncollectible": {"pay": "paid", "void": "void", "credit": "uncollectible"},
@@ -66,8 +72,15 @@ def test_defaults_are_stripes(api: stripe.StripeClient) -> None:
     customer = flows.customer(api)
     api.v1.invoice_items.create({"customer": customer.id, "amount": 100, "currency": "usd"})
     invoice = api.v1.invoices.create({"customer": customer.id})
-    assert (invoice.collection_method, invoice.auto_advance, invoice.total, invoice.currency) == ("charge_automatically", False, 0, "usd")
-    with_items = api.v1.invoices.create({"customer": customer.id, "pending_invoice_items_behavior": "include"})
+    assert (invoice.collection_method, invoice.auto_advance, invoice.total, invoice.currency) == (
+        "charge_automatically",
+        False,
+        0,
+        "usd",
+    )
+    with_items = api.v1.invoices.create(
+        {"customer": customer.id, "pending_invoice_items_behavior": "include"}
+    )
     assert with_items.total == 100
     assert with_items.parent is None
 
@@ -104,15 +117,22 @@ def test_a_draft_follows_its_customer_and_a_final_invoice_does_not(api: stripe.S
     assert api.v1.invoices.update(invoice.id, {"metadata": {"a": "b"}}).metadata["a"] == "b"
 
 
-@given(amounts=st.lists(st.integers(-200_000, 200_000), min_size=1, max_size=6), balance=st.integers(-100_000, 100_000))
+@given(
+    amounts=st.lists(st.integers(-200_000, 200_000), min_size=1, max_size=6),
+    balance=st.integers(-100_000, 100_000),
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nothing_is_lost_between_lines_balance_and_due(api: stripe.StripeClient, amounts: list[int], balance: int) -> None:
+def test_nothing_is_lost_between_lines_balance_and_due(
+    api: stripe.StripeClient, amounts: list[int], balance: int
+) -> None:
     customer = flows.customer(api, balance=balance)
     invoice = flows.opened(api, customer.id, *amounts)
     after = api.v1.customers.retrieve(customer.id).balance or 0
     assert invoice.total == invoice.subtotal == sum(amounts)
     assert invoice.starting_balance == balance
-    assert invoice.amount_due + after == invoice.total + balance  # what was owed is due now, or stands on the balance
+    assert (
+        invoice.amount_due + after == invoice.total + balance
+    )  # what was owed is due now, or stands on the balance
     assert invoice.amount_due == 0 or invoice.amount_due >= 50
     assert after == (invoice.ending_balance or 0)
     assert (invoice.status == "paid") == (invoice.amount_due == 0)
@@ -160,8 +180,18 @@ def test_prices_quantities_and_taxes_on_lines(api: stripe.StripeClient) -> None:
     lead = api.v1.prices.create({"product": product.id, "currency": "usd", "unit_amount": 10_000})
     fraction = {"currency": "usd", "product": product.id, "unit_amount_decimal": "0.5"}
     invoice = flows.draft(api, flows.customer(api).id)
-    tax: Any = [{"amount": 1000, "taxable_amount": 10_000, "tax_rate_data": {"display_name": "VAT", "inclusive": False, "percentage": 10}}]
-    lines: Any = [{"pricing": {"price": lead.id}, "quantity": 3}, {"price_data": fraction, "quantity": 5}, {"amount": 10_000, "tax_amounts": tax}]
+    tax: Any = [
+        {
+            "amount": 1000,
+            "taxable_amount": 10_000,
+            "tax_rate_data": {"display_name": "VAT", "inclusive": False, "percentage": 10},
+        }
+    ]
+    lines: Any = [
+        {"pricing": {"price": lead.id}, "quantity": 3},
+        {"price_data": fraction, "quantity": 5},
+        {"amount": 10_000, "tax_amounts": tax},
+    ]
     invoice = api.v1.invoices.add_lines(invoice.id, {"lines": lines})
     assert [line.amount for line in invoice.lines.data] == [30_000, 3, 10_000]
     assert (invoice.subtotal, invoice.total, invoice.total_excluding_tax) == (40_003, 41_003, 40_003)
@@ -177,9 +207,15 @@ def test_lines_that_do_not_fit_are_refused_whole(api: stripe.StripeClient) -> No
     invoice = flows.draft(api, flows.customer(api).id, 500)
     monthly = flows.price(api)
     bad: list[Any] = [
-        {"pricing": {"price": euro.id}}, {"pricing": {"price": retired.id}}, {"pricing": {"price": monthly.id}},
-        {"amount": 1, "pricing": {"price": euro.id}}, {"description": "nothing"}, {"amount": 1, "quantity": 2},
-        {"amount": 100_000_000}, {"amount": 1, "period": {"start": 2, "end": 1}}, {"pricing": {"price": "price_no"}},
+        {"pricing": {"price": euro.id}},
+        {"pricing": {"price": retired.id}},
+        {"pricing": {"price": monthly.id}},
+        {"amount": 1, "pricing": {"price": euro.id}},
+        {"description": "nothing"},
+        {"amount": 1, "quantity": 2},
+        {"amount": 100_000_000},
+        {"amount": 1, "period": {"start": 2, "end": 1}},
+        {"pricing": {"price": "price_no"}},
     ]
     for line in bad:
         with pytest.raises(stripe.InvalidRequestError) as refused:
@@ -190,17 +226,30 @@ def test_lines_that_do_not_fit_are_refused_whole(api: stripe.StripeClient) -> No
 
 def test_a_card_that_is_charged_leaves_a_trail(api: stripe.StripeClient) -> None:
     customer = flows.customer(api, card="pm_card_visa")
-    invoice = api.v1.invoices.pay(flows.opened(api, customer.id, 2500, collection_method="charge_automatically").id)
+    invoice = api.v1.invoices.pay(
+        flows.opened(api, customer.id, 2500, collection_method="charge_automatically").id
+    )
     payment = api.v1.invoice_payments.list({"invoice": invoice.id}).data[0]
     assert (payment.status, payment.amount_paid, payment.payment.type) == ("paid", 2500, "payment_intent")
     types = [event.type for event in api.v1.events.list({"limit": 6}).data]
-    assert types[:5] == ["invoice.payment_succeeded", "invoice.paid", "invoice_payment.paid", "payment_intent.succeeded", "charge.succeeded"]
+    assert types[:5] == [
+        "invoice.payment_succeeded",
+        "invoice.paid",
+        "invoice_payment.paid",
+        "payment_intent.succeeded",
+        "charge.succeeded",
+    ]
 
 
 def test_paid_out_of_band_is_not_cash(api: stripe.StripeClient) -> None:
-    invoice = api.v1.invoices.pay(flows.opened(api, flows.customer(api).id, 2500).id, {"paid_out_of_band": True, "expand": ["payments"]})
+    invoice = api.v1.invoices.pay(
+        flows.opened(api, flows.customer(api).id, 2500).id, {"paid_out_of_band": True, "expand": ["payments"]}
+    )
     assert (invoice.status, invoice.amount_paid_off_stripe) == ("paid", 2500)
-    assert {(row.payment.type, row.status) for row in invoice.payments.data} == {("payment_record", "paid"), ("payment_intent", "canceled")}
+    assert {(row.payment.type, row.status) for row in invoice.payments.data} == {
+        ("payment_record", "paid"),
+        ("payment_intent", "canceled"),
+    }
     assert api.v1.charges.list().data == []
 
 
@@ -237,10 +286,18 @@ def test_refunds_and_credit_notes_never_exceed_what_was_paid(api: stripe.StripeC
     customer = flows.customer(api, card="pm_card_visa")
     invoice = api.v1.invoices.pay(flows.opened(api, customer.id, 3000).id)
     charge = api.v1.charges.list({"customer": customer.id}).data[0]
-    api.v1.credit_notes.create({"invoice": invoice.id, "amount": 1000, "refund_amount": 600, "credit_amount": 400})
+    api.v1.credit_notes.create(
+        {"invoice": invoice.id, "amount": 1000, "refund_amount": 600, "credit_amount": 400}
+    )
     assert api.v1.customers.retrieve(customer.id).balance == -400
     assert api.v1.charges.retrieve(charge.id).amount_refunded == 600
-    wrong: list[Any] = [{"amount": 2001, "credit_amount": 2001}, {"amount": 100}, {"amount": 100, "refund_amount": 50}, {"amount": 0}, {"amount": -1}]
+    wrong: list[Any] = [
+        {"amount": 2001, "credit_amount": 2001},
+        {"amount": 100},
+        {"amount": 100, "refund_amount": 50},
+        {"amount": 0},
+        {"amount": -1},
+    ]
     for extra in wrong:
         with pytest.raises(stripe.InvalidRequestError):
             api.v1.credit_notes.create({"invoice": invoice.id, **extra})
@@ -258,16 +315,28 @@ def test_a_full_credit_before_payment_settles_the_invoice(api: stripe.StripeClie
     note = api.v1.credit_notes.create({"invoice": invoice.id, "amount": 2000})
     after = api.v1.invoices.retrieve(invoice.id, {"expand": ["payments"]})
     assert (note.type, note.number) == ("pre_payment", f"{invoice.number}-CN-01")
-    assert (after.status, after.amount_remaining, after.pre_payment_credit_notes_amount, after.amount_paid) == ("paid", 0, 2000, 0)
+    assert (
+        after.status,
+        after.amount_remaining,
+        after.pre_payment_credit_notes_amount,
+        after.amount_paid,
+    ) == ("paid", 0, 2000, 0)
     assert [row.status for row in after.payments.data] == ["canceled"]
 
 
 def test_expand_follows_or_refuses(api: stripe.StripeClient) -> None:
     invoice = flows.opened(api, flows.customer(api).id, 1000)
-    shown = api.v1.invoices.retrieve(invoice.id, {"expand": ["customer", "confirmation_secret", "payments.data.payment.payment_intent"]})
+    shown = api.v1.invoices.retrieve(
+        invoice.id, {"expand": ["customer", "confirmation_secret", "payments.data.payment.payment_intent"]}
+    )
     assert shown.customer.name == "Ada Lovelace"
-    assert shown.confirmation_secret.client_secret == shown.payments.data[0].payment.payment_intent.client_secret
-    assert api.v1.invoices.list({"expand": ["data.customer"], "limit": 1}).data[0].customer.name == "Ada Lovelace"
+    assert (
+        shown.confirmation_secret.client_secret == shown.payments.data[0].payment.payment_intent.client_secret
+    )
+    assert (
+        api.v1.invoices.list({"expand": ["data.customer"], "limit": 1}).data[0].customer.name
+        == "Ada Lovelace"
+    )
     assert api.v1.invoices.retrieve(invoice.id).customer == shown.customer.id
     for path in ("nothing", "status", "customer.name", "data.customer", "lines.data.nothing"):
         with pytest.raises(stripe.InvalidRequestError) as refused:

@@ -30,7 +30,9 @@ def test_pages_forward_show_each_once_newest_first(sim: Running, many: list[str]
 
 @given(limit=st.integers(1, 30), start=st.integers(0, 22))
 @settings(max_examples=20, deadline=None)
-def test_a_cursor_in_either_direction_is_a_slice(sim: Running, many: list[str], limit: int, start: int) -> None:
+def test_a_cursor_in_either_direction_is_a_slice(
+    sim: Running, many: list[str], limit: int, start: int
+) -> None:
     api = client(sim.url, KEY)
     after = api.v1.customers.list({"limit": limit, "starting_after": many[start]})
     assert [row.id for row in after.data] == many[start + 1 : start + 1 + limit]
@@ -48,7 +50,17 @@ def test_a_row_added_meanwhile_disturbs_no_cursor(api: stripe.StripeClient) -> N
     assert [row.id for row in [*first.data, *rest.data]] == old
 
 
-@pytest.mark.parametrize("form", ["limit=0", "limit=101", "limit=x", "starting_after=cus_no", "starting_after=a&ending_before=b", "nope=1"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "starting_after=cus_no",
+        "starting_after=a&ending_before=b",
+        "nope=1",
+    ],
+)
 def test_bad_cursors_are_refused(sim: Running, key: str, form: str) -> None:
     status, _, body = raw(sim.url, key, "GET", "/v1/customers", form)
     assert (status, body["error"]["type"]) == (400, "invalid_request_error")
@@ -74,7 +86,9 @@ def test_250_lines_are_paged(api: stripe.StripeClient) -> None:
     invoice = flows.draft(api, flows.customer(api).id, *range(1, 251))
     assert invoice.total == sum(range(1, 251))
     assert (len(invoice.lines.data), invoice.lines.has_more) == (10, True)
-    amounts = [line.amount for line in api.v1.invoices.line_items.list(invoice.id, {"limit": 100}).auto_paging_iter()]
+    amounts = [
+        line.amount for line in api.v1.invoices.line_items.list(invoice.id, {"limit": 100}).auto_paging_iter()
+    ]
     assert amounts == list(range(1, 251))
     with pytest.raises(stripe.InvalidRequestError, match="from 1 to 250"):
         api.v1.invoices.add_lines(invoice.id, {"lines": [{"amount": 1}] * 251})

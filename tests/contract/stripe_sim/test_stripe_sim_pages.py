@@ -26,7 +26,17 @@ def test_the_page_shows_the_invoice_and_runs_nothing(invoice: stripe.Invoice) ->
     status, headers, body = http("GET", str(invoice.hosted_invoice_url))
     page = body.decode()
     assert status == 200
-    for text in ("$1,235.00", "$1,234.56", "Line 1", str(invoice.number), "&lt;b&gt;Ada&lt;/b&gt; &amp; Co", "January &lt;leads&gt;", "simulator", "Pay now", "Due "):
+    for text in (
+        "$1,235.00",
+        "$1,234.56",
+        "Line 1",
+        str(invoice.number),
+        "&lt;b&gt;Ada&lt;/b&gt; &amp; Co",
+        "January &lt;leads&gt;",
+        "simulator",
+        "Pay now",
+        "Due ",
+    ):
         assert text in page
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy

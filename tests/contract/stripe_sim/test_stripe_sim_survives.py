@@ -23,7 +23,9 @@ class Process:
     """The simulator as its own process; `url` from the line that it prints."""
 
     def __init__(self, data: Path) -> None:
-        self.child = subprocess.Popen([sys.executable, "-c", _COMMAND, "0", str(data)], stdout=subprocess.PIPE, text=True)
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, "0", str(data)], stdout=subprocess.PIPE, text=True
+        )
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
         assert line.startswith("Stripe simulator at http://127.0.0.1:"), line
@@ -77,7 +79,10 @@ def _everything_is_there(url: str, acknowledged: dict[str, str]) -> None:
     for order, identity in acknowledged.items():
         assert found[identity].metadata["order"] == order
         assert found[identity].total == sum(line.amount for line in found[identity].lines.data) > 0
-    created = {event.data.object["id"] for event in api.v1.events.list({"type": "invoice.created", "limit": 100}).auto_paging_iter()}
+    created = {
+        event.data.object["id"]
+        for event in api.v1.events.list({"type": "invoice.created", "limit": 100}).auto_paging_iter()
+    }
     assert created == set(found)
     assert control(url, "/_sim/state", "GET")["pending_webhooks"] > len(acknowledged)
 
@@ -117,7 +122,13 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     process = Process(tmp_path / "a.sqlite")
     try:
         port = process.url.rpartition(":")[2]
-        second = subprocess.run([sys.executable, "-c", _COMMAND, port, str(tmp_path / "b.sqlite")], capture_output=True, text=True, timeout=30, check=False)
+        second = subprocess.run(
+            [sys.executable, "-c", _COMMAND, port, str(tmp_path / "b.sqlite")],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         assert second.returncode == 1
         assert f"Port {port} cannot be used" in second.stderr
         assert "Traceback" not in second.stderr

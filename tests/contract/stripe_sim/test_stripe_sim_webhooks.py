@@ -42,14 +42,18 @@ def test_the_sdk_accepts_the_signature_and_the_body(
 
 
 def test_only_what_was_asked_for_arrives(sim: Running, api: stripe.StripeClient, receiver: Receiver) -> None:
-    api.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["invoice.paid", "invoice.finalized"]})
+    api.v1.webhook_endpoints.create(
+        {"url": receiver.url, "enabled_events": ["invoice.paid", "invoice.finalized"]}
+    )
     invoice = flows.opened(api, flows.customer(api).id, 1000)
     api.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
     control(sim.url, "/_sim/webhooks/flush")
     assert receiver.types() == ["invoice.finalized", "invoice.paid"]
 
 
-def test_a_disabled_or_deleted_endpoint_gets_nothing(sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver) -> None:
+def test_a_disabled_or_deleted_endpoint_gets_nothing(
+    sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver
+) -> None:
     api.v1.webhook_endpoints.update(endpoint.id, {"disabled": True})
     flows.customer(api)
     api.v1.webhook_endpoints.update(endpoint.id, {"disabled": False})
@@ -59,7 +63,9 @@ def test_a_disabled_or_deleted_endpoint_gets_nothing(sim: Running, api: stripe.S
     assert receiver.received == []
 
 
-def test_a_failing_receiver_is_told_again(sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver) -> None:
+def test_a_failing_receiver_is_told_again(
+    sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver
+) -> None:
     receiver.answers = [500, 302]
     flows.customer(api)
     assert until(lambda: receiver.types() == ["customer.created"] * 3)  # after 1 s and 2 s, by itself
@@ -67,7 +73,9 @@ def test_a_failing_receiver_is_told_again(sim: Running, api: stripe.StripeClient
     assert len({event["id"] for event in receiver.events()}) == 1
 
 
-def test_flush_tells_what_could_not_be_delivered(sim: Running, api: stripe.StripeClient, receiver: Receiver) -> None:
+def test_flush_tells_what_could_not_be_delivered(
+    sim: Running, api: stripe.StripeClient, receiver: Receiver
+) -> None:
     api.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["*"]})
     customer = flows.customer(api)
     counts = control(sim.url, "/_sim/webhooks/flush", attempts=2)
@@ -77,7 +85,9 @@ def test_flush_tells_what_could_not_be_delivered(sim: Running, api: stripe.Strip
     assert api.v1.events.list({"delivery_success": False}).data[0].data.object["id"] == customer.id
 
 
-def test_moving_the_clock_makes_retries_due(sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver) -> None:
+def test_moving_the_clock_makes_retries_due(
+    sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver
+) -> None:
     control(sim.url, "/_sim/webhooks/faults", kind="delay", seconds=3600)
     flows.customer(api)
     assert receiver.received == []
@@ -95,10 +105,17 @@ FAULTED: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "arrived"), FAULTED, ids=[f"{row[0]['kind']}-{row[0].get('count')}" for row in FAULTED])
+@pytest.mark.parametrize(
+    ("fault", "arrived"), FAULTED, ids=[f"{row[0]['kind']}-{row[0].get('count')}" for row in FAULTED]
+)
 def test_faults(
-    sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver, key: str,
-    fault: dict[str, Any], arrived: list[str],
+    sim: Running,
+    api: stripe.StripeClient,
+    endpoint: stripe.WebhookEndpoint,
+    receiver: Receiver,
+    key: str,
+    fault: dict[str, Any],
+    arrived: list[str],
 ) -> None:
     control(sim.url, "/_sim/webhooks/faults", key=key, **fault)
     for name in ("a", "b", "c"):
@@ -108,7 +125,9 @@ def test_faults(
     assert (names if fault["kind"] in {"reorder", "duplicate"} else sorted(names)) == arrived
 
 
-def test_an_update_tells_what_it_was_before(sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver) -> None:
+def test_an_update_tells_what_it_was_before(
+    sim: Running, api: stripe.StripeClient, endpoint: stripe.WebhookEndpoint, receiver: Receiver
+) -> None:
     customer = flows.customer(api)
     api.v1.customers.update(customer.id, {"name": "Grace"}, {"idempotency_key": "rename"})
     api.v1.customers.update(customer.id, {"name": "Grace"})
@@ -119,7 +138,9 @@ def test_an_update_tells_what_it_was_before(sim: Running, api: stripe.StripeClie
     assert renamed["request"]["idempotency_key"] == "rename"
 
 
-def test_hooks_given_at_the_start_are_kept_and_pending_ones_survive(tmp_path: Any, receiver: Receiver) -> None:
+def test_hooks_given_at_the_start_are_kept_and_pending_ones_survive(
+    tmp_path: Any, receiver: Receiver
+) -> None:
     hook, data = Hook("sk_test_hooked", receiver.url, "whsec_known"), tmp_path / "sim.sqlite"
     receiver.answers = [503] * 100
     for round_ in range(2):
@@ -133,10 +154,15 @@ def test_hooks_given_at_the_start_are_kept_and_pending_ones_survive(tmp_path: An
             assert len(client(running.url, "sk_test_hooked").v1.webhook_endpoints.list().data) == 1
         running.stop()
     headers, body = receiver.received[-1]
-    assert stripe.Webhook.construct_event(body, headers["stripe-signature"], "whsec_known").type == "customer.created"
+    assert (
+        stripe.Webhook.construct_event(body, headers["stripe-signature"], "whsec_known").type
+        == "customer.created"
+    )
 
 
-def test_the_clock_file_owns_the_time(sim: Running, api: stripe.StripeClient, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_file_owns_the_time(
+    sim: Running, api: stripe.StripeClient, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from datetime import UTC, datetime
 
     path = tmp_path / "clock.json"

@@ -91,7 +91,10 @@ class Server:
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                command("instance", "serve", "--port", str(self.port)), env=self.environment, stdout=output, stderr=output
+                command("instance", "serve", "--port", str(self.port)),
+                env=self.environment,
+                stdout=output,
+                stderr=output,
             )
         wait_for(f"{self.url}/health/live", self.process, self.log)
 
@@ -106,14 +109,33 @@ class Server:
         self.process.kill()
         self.process.wait(20)
 
-    def headers(self, method: str, target: str, body: bytes, *, key: str = "portal", org: str | None = None, scope: str | None = None) -> dict[str, str]:
+    def headers(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        *,
+        key: str = "portal",
+        org: str | None = None,
+        scope: str | None = None,
+    ) -> dict[str, str]:
         chosen = self.keys[key]
         request = Request(method, target, f"127.0.0.1:{self.port}", [], body)
         # The legacy scheme tells two equal writes apart by their millisecond only.
         now = clock.timestamp() + next(_SPREAD) % 100_000 / 1000
         return dict(sign(request, chosen, now=now, scope=scope or chosen.scope, instance="acme", org=org))
 
-    def call(self, method: str, target: str, json_body: Any = None, *, raw: bytes | None = None, key: str = "portal", headers: dict[str, str] | None = None, org: str | None = None) -> httpx.Response:
+    def call(
+        self,
+        method: str,
+        target: str,
+        json_body: Any = None,
+        *,
+        raw: bytes | None = None,
+        key: str = "portal",
+        headers: dict[str, str] | None = None,
+        org: str | None = None,
+    ) -> httpx.Response:
         """A signed call."""
         body = raw if raw is not None else b"" if json_body is None else json.dumps(json_body).encode()
         sent = {**({"Content-Type": "application/json"} if body else {}), **(headers or {})}
@@ -136,7 +158,10 @@ def make_server(folder: Path, **environment: str) -> Server:
         "portal": Key("portal", "sha256", secret=secrets.token_urlsafe(32).encode()),
         "reader": Key("reader", "sha256", secret=secrets.token_urlsafe(32).encode(), scope="read"),
     }
-    told = {name: {"secret": key.secret.decode(), "algorithm": "sha256", "scope": key.scope} for name, key in keys.items()}
+    told = {
+        name: {"secret": key.secret.decode(), "algorithm": "sha256", "scope": key.scope}
+        for name, key in keys.items()
+    }
     full = {
         **os.environ,
         "PROVIDER_FEDERATION_ENV": "development",
@@ -150,7 +175,7 @@ def make_server(folder: Path, **environment: str) -> Server:
         "PROVIDER_KEYS_JSON": json.dumps(told),
         "STRIPE_SECRET_KEY": STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
-        "STRIPE_API_BASE": "http://127.0.0.1:9",   # nobody there, unless a test says otherwise
+        "STRIPE_API_BASE": "http://127.0.0.1:9",  # nobody there, unless a test says otherwise
         "PYTHONWARNINGS": "default",
         **environment,
     }
@@ -166,7 +191,9 @@ class StripeDouble:
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._app = StripeSim(Simulator(base_url=self.url))
-        config = uvicorn.Config(self, port=self.port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self, port=self.port, log_level="warning", ws="none", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._writes, self._kill_at, self._before, self.victim = 0, 0, False, 0
@@ -200,7 +227,7 @@ class StripeDouble:
 
         async def send_unless_dead(message: Any) -> None:
             if due and message["type"] == "http.response.start":
-                os.kill(self.victim, signal.SIGKILL)   # Stripe has done it, and nobody is there to hear
+                os.kill(self.victim, signal.SIGKILL)  # Stripe has done it, and nobody is there to hear
             await send(message)
 
         await self._app(scope, receive, send_unless_dead)
@@ -249,7 +276,10 @@ def stripe(_stripe: StripeDouble, settings: Any) -> Iterator[StripeDouble]:
 
 @pytest.fixture(scope="session")
 def _server(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory, _stripe: StripeDouble
+    django_db_setup: None,
+    django_db_blocker: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    _stripe: StripeDouble,
 ) -> Iterator[Server]:
     with django_db_blocker.unblock():
         server = make_server(tmp_path_factory.mktemp("instance"), STRIPE_API_BASE=_stripe.url)
@@ -278,7 +308,15 @@ MakeLead = Callable[..., Lead]
 def make_lead(customer: Customer) -> MakeLead:
     """A converted, billable lead, unless told otherwise."""
 
-    def make(*, days_ago: float = 1, price_cents: int | None = 10_000, to: Customer | None = customer, at: datetime | None = None, converted: bool = True, **more: Any) -> Lead:
+    def make(
+        *,
+        days_ago: float = 1,
+        price_cents: int | None = 10_000,
+        to: Customer | None = customer,
+        at: datetime | None = None,
+        converted: bool = True,
+        **more: Any,
+    ) -> Lead:
         moment = at or clock.now() - timedelta(days=days_ago)
         lead = add_lead("Ada Abbott", to, price_cents=price_cents, at=moment - timedelta(hours=1), **more)
         return convert_lead(lead.pk, at=moment) if converted else lead

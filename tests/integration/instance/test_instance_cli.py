@@ -22,13 +22,18 @@ PASSWORD = "a long enough passphrase"
 def run(tmp_path: Path) -> Any:
     """A command in an environment of its own, on a fresh SQLite file."""
     environment = {
-        **os.environ, "PROVIDER_FEDERATION_ENV": "development", "INSTANCE_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": "",
+        **os.environ,
+        "PROVIDER_FEDERATION_ENV": "development",
+        "INSTANCE_DATA_DIR": str(tmp_path / "data"),
+        "DATABASE_URL": "",
         "PYTHONWARNINGS": "error",
     }
 
     def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         full = command("instance", *arguments)
-        return subprocess.run(full, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            full, env={**environment, **more}, capture_output=True, text=True, timeout=120, check=False
+        )
 
     return call
 
@@ -67,15 +72,36 @@ def test_a_taken_port_is_one_clear_line(run: Any) -> None:
     ("environment", "variable"),
     [
         ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": ""}, "INSTANCE_SECRET_KEY"),
-        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "STRIPE_SECRET_KEY": "sk_test_x"}, "STRIPE_WEBHOOK_SECRET"),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "STRIPE_SECRET_KEY": "sk_test_x",
+            },
+            "STRIPE_WEBHOOK_SECRET",
+        ),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
         ({"PROVIDER_TIME_ZONE": "Mars/Base"}, "PROVIDER_TIME_ZONE"),
         ({"INSTANCE_PLAN": "GOLD"}, "INSTANCE_PLAN"),
         ({"INSTANCE_BASE_URL": "nothing"}, "INSTANCE_BASE_URL"),
         ({"PROVIDER_KEYS_JSON": "{"}, "PROVIDER_KEYS_JSON"),
         ({"PROVIDER_CLOCK_SKEW_SEC": "0"}, "PROVIDER_CLOCK_SKEW_SEC"),
-        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "PROVIDER_FEDERATION_CLOCK": "/x"}, "PROVIDER_FEDERATION_CLOCK"),
-        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 60, "PROVIDER_KEYS_JSON": '{"a": "0123456789abcdef"}'}, "PROVIDER_KEYS_JSON"),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "PROVIDER_FEDERATION_CLOCK": "/x",
+            },
+            "PROVIDER_FEDERATION_CLOCK",
+        ),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "PROVIDER_KEYS_JSON": '{"a": "0123456789abcdef"}',
+            },
+            "PROVIDER_KEYS_JSON",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_meant_stops_the_process(

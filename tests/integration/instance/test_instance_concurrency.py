@@ -57,7 +57,9 @@ def check_books() -> None:
     """What must hold however it came about."""
     live = Invoice.objects.exclude(status="void")
     lines = list(InvoiceLine.objects.filter(invoice__in=live))
-    assert sorted(line.lead_id for line in lines) == sorted(LeadReservation.objects.values_list("lead_id", flat=True))
+    assert sorted(line.lead_id for line in lines) == sorted(
+        LeadReservation.objects.values_list("lead_id", flat=True)
+    )
     numbers = sorted(Invoice.objects.values_list("number", flat=True))
     assert numbers == [f"INV-{number:06}" for number in range(1, len(numbers) + 1)]
     seqs = list(Change.objects.order_by("seq").values_list("seq", flat=True))
@@ -80,7 +82,12 @@ def test_processes_drafting_the_same_window_make_each_invoice_once(server: Any, 
     for number in range(3):
         make_lead(to=add_customer(f"C{number}", f"c{number}@x.example"))
     children = [
-        subprocess.Popen([sys.executable, "-c", _DRAFT_ALONE], env=server.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", _DRAFT_ALONE],
+            env=server.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for _ in range(3)
     ]
     outputs = [child.communicate(b"go\n", timeout=120)[0] for child in children]

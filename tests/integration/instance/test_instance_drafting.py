@@ -53,7 +53,9 @@ def test_one_invoice_per_customer_and_currency(make_lead: MakeLead) -> None:
     drafted = services.draft_invoices(WIDE)
     assert not drafted.reused
     assert sorted((one.customer.name, one.currency, one.total_cents) for one in drafted.invoices) == [
-        ("Harbor Works", "eur", 700), ("Harbor Works", "usd", 12_500), ("Willow Group", "usd", 4_200),
+        ("Harbor Works", "eur", 700),
+        ("Harbor Works", "usd", 12_500),
+        ("Willow Group", "usd", 4_200),
     ]
     assert sorted(one.number for one in drafted.invoices) == ["INV-000001", "INV-000002", "INV-000003"]
     assert all(one.tax_cents == 0 and one.subtotal_cents == one.total_cents for one in drafted.invoices)
@@ -94,11 +96,15 @@ def test_voiding_frees_the_leads_and_keeps_the_number(transactional_db: None, ma
     [first] = services.draft_invoices(WIDE).invoices
     assert services.preview_billable(WIDE) == []
     assert services.void_draft(first.pk).status == "void"
-    assert services.void_draft(first.pk).status == "void"   # again: no change
+    assert services.void_draft(first.pk).status == "void"  # again: no change
     assert services.preview_billable(WIDE) == [lead]
     [second] = services.draft_invoices(WIDE).invoices
     assert (first.number, second.number) == ("INV-000001", "INV-000002")
-    assert [change.kind for change in Change.objects.order_by("seq")] == ["invoice.created", "invoice.updated", "invoice.created"]
+    assert [change.kind for change in Change.objects.order_by("seq")] == [
+        "invoice.created",
+        "invoice.updated",
+        "invoice.created",
+    ]
 
 
 def test_only_a_draft_can_be_voided(transactional_db: None, make_lead: MakeLead) -> None:
@@ -116,14 +122,21 @@ def test_the_database_itself_refuses_a_lead_on_two_live_invoices(make_lead: Make
     lead = make_lead()
     [invoice] = services.draft_invoices(WIDE).invoices
     line = InvoiceLine.objects.create(
-        invoice=invoice, position=99, lead=make_lead(), description="", converted_at=clock.now(),
-        unit_price_cents=1, amount_cents=1,
+        invoice=invoice,
+        position=99,
+        lead=make_lead(),
+        description="",
+        converted_at=clock.now(),
+        unit_price_cents=1,
+        amount_cents=1,
     )
     with pytest.raises(IntegrityError), transaction.atomic():
         LeadReservation.objects.create(lead=lead, line=line)
 
 
-@pytest.mark.parametrize("change", [{"total_cents": 1}, {"tax_cents": -1}, {"status": "lost"}, {"amount_paid_cents": -5}])
+@pytest.mark.parametrize(
+    "change", [{"total_cents": 1}, {"tax_cents": -1}, {"status": "lost"}, {"amount_paid_cents": -5}]
+)
 def test_the_database_itself_refuses_wrong_money(make_lead: MakeLead, change: dict[str, Any]) -> None:
     make_lead()
     [invoice] = services.draft_invoices(WIDE).invoices
@@ -176,8 +189,13 @@ class Sums(TestCase):
     @given(
         leads=st.lists(
             st.tuples(
-                st.integers(0, 2), st.sampled_from(["usd", "eur", "jpy"]), st.integers(1, 99_999_999),
-                st.integers(0, 60), st.sampled_from(Source.values), st.booleans(), st.booleans(),
+                st.integers(0, 2),
+                st.sampled_from(["usd", "eur", "jpy"]),
+                st.integers(1, 99_999_999),
+                st.integers(0, 60),
+                st.sampled_from(Source.values),
+                st.booleans(),
+                st.booleans(),
             ),
             max_size=12,
         ),
@@ -187,11 +205,23 @@ class Sums(TestCase):
         customers = [add_customer(f"C{number}", f"c{number}@x.example") for number in range(3)]
         start = datetime(2026, 1, 1, tzinfo=UTC)
         for index, (whose, currency, price, day, source, eligible, converted) in enumerate(leads):
-            self._lead(index, customers[whose], currency, price, start + timedelta(days=day), source, eligible, converted)
+            self._lead(
+                index,
+                customers[whose],
+                currency,
+                price,
+                start + timedelta(days=day),
+                source,
+                eligible,
+                converted,
+            )
         middle, end = start + timedelta(days=split), start + timedelta(days=61)
         expected = {lead.pk: lead.price_cents for lead in services.preview_billable(Period(start, end))}
         assert set(expected) == self._billable_by_hand()
-        drafted = [*services.draft_invoices(Period(start, middle)).invoices, *services.draft_invoices(Period(middle, end)).invoices]
+        drafted = [
+            *services.draft_invoices(Period(start, middle)).invoices,
+            *services.draft_invoices(Period(middle, end)).invoices,
+        ]
         lines = list(InvoiceLine.objects.all())
         assert {line.lead_id: line.amount_cents for line in lines} == expected
         assert len(lines) == len(expected)
@@ -205,11 +235,27 @@ class Sums(TestCase):
         numbers = sorted(invoice.number for invoice in drafted)
         assert numbers == [f"INV-{number:06}" for number in range(1, len(drafted) + 1)]
 
-    def _lead(self, index: int, customer: Customer, currency: str, price: int, at: datetime, source: str, eligible: bool, converted: bool) -> None:
-        lead = add_lead("X", customer, price_cents=price, currency=currency, source=source, at=at, public_id=f"L-{index}")
+    def _lead(
+        self,
+        index: int,
+        customer: Customer,
+        currency: str,
+        price: int,
+        at: datetime,
+        source: str,
+        eligible: bool,
+        converted: bool,
+    ) -> None:
+        lead = add_lead(
+            "X", customer, price_cents=price, currency=currency, source=source, at=at, public_id=f"L-{index}"
+        )
         set_eligible(lead.pk, eligible=eligible)
         if converted:
             convert_lead(lead.pk, at=at)
 
     def _billable_by_hand(self) -> set[int]:
-        return {lead.pk for lead in Lead.objects.all() if lead.converted_at and lead.source == "system" and lead.eligible}
+        return {
+            lead.pk
+            for lead in Lead.objects.all()
+            if lead.converted_at and lead.source == "system" and lead.eligible
+        }

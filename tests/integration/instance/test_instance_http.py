@@ -24,9 +24,16 @@ MakeLead = Callable[..., Lead]
 PASSWORD = "a long enough passphrase"
 
 READ = [
-    "/api/billing/preview", "/api/billing/list", "/api/billing/get?id=1", "/api/provider/usage?period=2026-02", "/api/federation/changes",
+    "/api/billing/preview",
+    "/api/billing/list",
+    "/api/billing/get?id=1",
+    "/api/provider/usage?period=2026-02",
+    "/api/federation/changes",
 ]
-WRITE = [("/api/billing/invoices.create", {}), ("/api/integrations/stripe/create-hosted-invoice", {"id": "1"})]
+WRITE = [
+    ("/api/billing/invoices.create", {}),
+    ("/api/integrations/stripe/create-hosted-invoice", {"id": "1"}),
+]
 
 
 def refused(answer: Any, status: int, reason: str) -> None:
@@ -37,7 +44,11 @@ def refused(answer: Any, status: int, reason: str) -> None:
 
 
 def test_status_tells_more_to_a_signed_caller(server: Any) -> None:
-    assert server.anonymous("GET", "/api/system/federation.status").json() == {"ok": True, "enabled": True, "mode": "sha256"}
+    assert server.anonymous("GET", "/api/system/federation.status").json() == {
+        "ok": True,
+        "enabled": True,
+        "mode": "sha256",
+    }
     body = server.get("/api/system/federation.status").json()
     assert {"instance", "org", "version", "capabilities", "serverTime", "schemes"} <= set(body)
     assert (body["instance"], body["org"]) == ("acme", "org_acme")
@@ -66,14 +77,28 @@ def test_preview_draft_list_get(server: Any, make_lead: MakeLead) -> None:
     lead = make_lead(price_cents=12_345)
     make_lead(price_cents=55)
     preview = server.get("/api/billing/preview?range=d7").json()
-    assert (preview["ok"], preview["count"], preview["totalCents"], preview["currency"]) == (True, 2, 12_400, "usd")
+    assert (preview["ok"], preview["count"], preview["totalCents"], preview["currency"]) == (
+        True,
+        2,
+        12_400,
+        "usd",
+    )
     assert set(preview["window"]) == {"label", "fromISO", "toISO"}
     assert preview["window"]["toISO"].endswith("T00:00:00.000Z")
     line = next(line for line in preview["lines"] if line["leadId"] == str(lead.pk))
     assert line["leadPublicId"] == lead.public_id
-    assert (line["unitPriceCents"], line["amountCents"], line["customerId"]) == (12_345, 12_345, str(lead.customer_id))
+    assert (line["unitPriceCents"], line["amountCents"], line["customerId"]) == (
+        12_345,
+        12_345,
+        str(lead.customer_id),
+    )
     made = server.post("/api/billing/invoices.create", {"range": "d7"}).json()
-    assert (made["ok"], made["reused"], made["counts"], made["message"]) == (True, False, {"leads": 2, "lines": 2}, None)
+    assert (made["ok"], made["reused"], made["counts"], made["message"]) == (
+        True,
+        False,
+        {"leads": 2, "lines": 2},
+        None,
+    )
     assert made["totals"] == {"subtotalCents": 12_400, "taxCents": 0, "totalCents": 12_400}
     assert made["invoice"] == made["invoices"][0]
     again = server.post("/api/billing/invoices.create?range=d7").json()
@@ -81,11 +106,28 @@ def test_preview_draft_list_get(server: Any, make_lead: MakeLead) -> None:
     listed = server.get("/api/billing/list").json()
     assert (listed["items"], listed["nextCursor"]) == (made["invoices"], None)
     assert {
-        "id", "number", "customer", "periodFrom", "periodTo", "status", "subtotalCents", "taxCents", "totalCents",
-        "amountPaidCents", "currency", "createdAt", "updatedAt", "sentAt", "paidAt", "stripeInvoiceId", "hostedInvoiceUrl",
+        "id",
+        "number",
+        "customer",
+        "periodFrom",
+        "periodTo",
+        "status",
+        "subtotalCents",
+        "taxCents",
+        "totalCents",
+        "amountPaidCents",
+        "currency",
+        "createdAt",
+        "updatedAt",
+        "sentAt",
+        "paidAt",
+        "stripeInvoiceId",
+        "hostedInvoiceUrl",
     } <= set(listed["items"][0])
     invoice = server.get(f"/api/billing/get?id={made['invoice']['id']}").json()["invoice"]
-    assert {line["leadPublicId"] for line in invoice["lines"]} == {one.public_id for one in Lead.objects.all()}
+    assert {line["leadPublicId"] for line in invoice["lines"]} == {
+        one.public_id for one in Lead.objects.all()
+    }
     nothing = server.post("/api/billing/invoices.create", {"start": "2020-01-01", "end": "2020-01-02"}).json()
     assert (nothing["invoice"], nothing["invoices"], nothing["reused"]) == (None, [], False)
     assert nothing["message"]
@@ -98,14 +140,31 @@ def test_lines_of_a_preview_can_be_sent_back_as_they_are(server: Any, make_lead:
     chosen = [{name: value for name, value in lines[0].items() if name in known}]
     made = server.post("/api/billing/invoices.create", {"lines": chosen}).json()
     assert made["counts"] == {"leads": 1, "lines": 1}
-    refused(server.post("/api/billing/invoices.create", {"lines": [{"leadId": lines[1]["leadId"], "amountCents": 1}]}), 409, "line_changed")
-    refused(server.post("/api/billing/invoices.create", {"lines": chosen, "range": "d7"}), 400, "invalid_field")
+    refused(
+        server.post(
+            "/api/billing/invoices.create", {"lines": [{"leadId": lines[1]["leadId"], "amountCents": 1}]}
+        ),
+        409,
+        "line_changed",
+    )
+    refused(
+        server.post("/api/billing/invoices.create", {"lines": chosen, "range": "d7"}), 400, "invalid_field"
+    )
 
 
 def test_windows_swap_and_refuse(server: Any) -> None:
     there = server.get("/api/billing/preview?start=2026-01-31&end=2026-01-01").json()["window"]
     assert (there["fromISO"], there["toISO"]) == ("2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z")
-    for query in ("start=2026-02-30&end=2026-03-01", "start=yesterday&end=2026-03-01", "start=2026-03-01", "start=2026-W01-1&end=2026-03-01", "range=d7&start=2026-01-01&end=2026-01-02", "start=9999-12-31&end=9999-12-31", "start=0001-01-01&end=0001-01-01", "start=&end="):
+    for query in (
+        "start=2026-02-30&end=2026-03-01",
+        "start=yesterday&end=2026-03-01",
+        "start=2026-03-01",
+        "start=2026-W01-1&end=2026-03-01",
+        "range=d7&start=2026-01-01&end=2026-01-02",
+        "start=9999-12-31&end=9999-12-31",
+        "start=0001-01-01&end=0001-01-01",
+        "start=&end=",
+    ):
         refused(server.get(f"/api/billing/preview?{query}"), 400, "bad_date")
     refused(server.get("/api/billing/preview?range=d8"), 400, "invalid_field")
 
@@ -125,16 +184,30 @@ def test_the_list_pages_and_filters(server: Any, make_lead: MakeLead) -> None:
         if page["nextCursor"] is None:
             break
         cursor = f"&cursor={page['nextCursor']}"
-    assert seen == [str(pk) for pk in Invoice.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
-    assert [item["id"] for item in server.get("/api/billing/list?status=paid").json()["items"]] == [str(first.pk)]
+    assert seen == [
+        str(pk) for pk in Invoice.objects.order_by("-created_at", "-id").values_list("pk", flat=True)
+    ]
+    assert [item["id"] for item in server.get("/api/billing/list?status=paid").json()["items"]] == [
+        str(first.pk)
+    ]
     since = (clock.now() + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
-    assert [item["id"] for item in server.get(f"/api/billing/list?updatedSince={since}").json()["items"]] == [str(first.pk)]
+    assert [item["id"] for item in server.get(f"/api/billing/list?updatedSince={since}").json()["items"]] == [
+        str(first.pk)
+    ]
     refused(server.get("/api/billing/list?updatedSince=2026-01-01"), 400, "invalid_field")
-    for cursor in ("x", "W10", "WzEsMl0", "WyJ4IiwxXQ", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwKzAwOjAwIiw5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OV0"):
+    for cursor in (
+        "x",
+        "W10",
+        "WzEsMl0",
+        "WyJ4IiwxXQ",
+        "WyIyMDI2LTAxLTAxVDAwOjAwOjAwKzAwOjAwIiw5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OV0",
+    ):
         refused(server.get(f"/api/billing/list?cursor={cursor}"), 400, "bad_cursor")
 
 
-def test_the_feed_tells_everything_in_order_and_refuses_other_histories(server: Any, make_lead: MakeLead) -> None:
+def test_the_feed_tells_everything_in_order_and_refuses_other_histories(
+    server: Any, make_lead: MakeLead
+) -> None:
     empty = server.get("/api/federation/changes").json()
     assert (empty["items"], empty["hasMore"]) == ([], False)
     assert empty["nextCursor"]
@@ -159,41 +232,66 @@ def test_a_cursor_of_a_lost_future_is_refused_after_a_restore(server: Any, make_
     make_lead()
     services.draft_invoices(Period(clock.now() - timedelta(days=9), clock.now()))
     cursor = server.get("/api/federation/changes").json()["nextCursor"]
-    Invoice.objects.get().changes.all().delete()   # as after restoring a backup from before
+    Invoice.objects.get().changes.all().delete()  # as after restoring a backup from before
     Feed.objects.update(last_seq=0)
     refused(server.get(f"/api/federation/changes?cursor={cursor}"), 409, "cursor_unknown")
-    services.void_draft(Invoice.objects.get().pk)   # a new change takes the number that the cursor knows
+    services.void_draft(Invoice.objects.get().pk)  # a new change takes the number that the cursor knows
     refused(server.get(f"/api/federation/changes?cursor={cursor}"), 409, "cursor_unknown")
 
 
 def test_usage(server: Any, make_lead: MakeLead) -> None:
     inside = [make_lead(at=datetime(2026, 2, day, 5, 6, 7, 123_456, tzinfo=UTC)) for day in (1, 14, 28)]
-    make_lead(at=datetime(2026, 3, 1, tzinfo=UTC))   # came in during February, converted in March
+    make_lead(at=datetime(2026, 3, 1, tzinfo=UTC))  # came in during February, converted in March
     make_lead(at=datetime(2026, 2, 3, tzinfo=UTC), source="manual")
-    services.draft_invoices(Period(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)))   # billed or not: it converted
+    services.draft_invoices(
+        Period(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC))
+    )  # billed or not: it converted
     for cost in ("12.345678", "0.000000000001", "0.1", "0.2"):
         record_ai_usage("draft", cost=Decimal(cost), calls=2, at=datetime(2026, 2, 9, tzinfo=UTC))
     record_ai_usage("draft", cost=Decimal(7), at=datetime(2026, 3, 1, tzinfo=UTC))
     add_person("v@x.example", PASSWORD)
     body = server.get("/api/provider/usage?period=2026-02&limit=2", key="reader").json()
     assert body["clientOrgId"] == "org_acme"
-    assert body["period"] == {"label": "2026-02", "start": "2026-02-01T00:00:00.000Z", "end": "2026-03-01T00:00:00.000Z", "closed": True}
+    assert body["period"] == {
+        "label": "2026-02",
+        "start": "2026-02-01T00:00:00.000Z",
+        "end": "2026-03-01T00:00:00.000Z",
+        "closed": True,
+    }
     assert body["ai"] == {"cost": "12.645678000001", "currency": "usd", "calls": 8, "capCents": 5_000}
-    assert body["limits"] == {"leads": {"used": 4, "limit": 100}, "users": {"used": 1, "limit": 3}, "aiCredits": {"used": 8, "limit": 1_000}}
+    assert body["limits"] == {
+        "leads": {"used": 4, "limit": 100},
+        "users": {"used": 1, "limit": 3},
+        "aiCredits": {"used": 8, "limit": 1_000},
+    }
     assert body["leads"]["count"] == 3
-    more = server.get(f"/api/provider/usage?period=2026-02&limit=2&cursor={body['leads']['nextCursor']}").json()
+    more = server.get(
+        f"/api/provider/usage?period=2026-02&limit=2&cursor={body['leads']['nextCursor']}"
+    ).json()
     items = body["leads"]["items"] + more["leads"]["items"]
     assert more["leads"]["nextCursor"] is None
     assert [item["leadId"] for item in items] == [str(lead.pk) for lead in reversed(inside)]
     last = items[0]
     assert last["convertedAt"] == "2026-02-28T05:06:07.123Z"
-    assert last["evidence"] == digest({
-        "leadId": last["leadId"], "leadPublicId": last["leadPublicId"], "convertedAt": last["convertedAt"], "source": "system",
-    })
+    assert last["evidence"] == digest(
+        {
+            "leadId": last["leadId"],
+            "leadPublicId": last["leadPublicId"],
+            "convertedAt": last["convertedAt"],
+            "source": "system",
+        }
+    )
     this_month = f"{clock.now():%Y-%m}"
     assert server.get(f"/api/provider/usage?period={this_month}").json()["period"]["closed"] is False
     assert server.get("/api/provider/usage?period=2020-01").json()["ai"]["cost"] == "0"
-    for period, reason in [("2026-13", "bad_date"), ("0000-01", "bad_date"), ("2026-2", "invalid_field"), ("x", "invalid_field"), ("%D9%A2%D9%A0%D9%A2%D9%A6-02", "invalid_field"), ("2026-02%0A", "invalid_field")]:
+    for period, reason in [
+        ("2026-13", "bad_date"),
+        ("0000-01", "bad_date"),
+        ("2026-2", "invalid_field"),
+        ("x", "invalid_field"),
+        ("%D9%A2%D9%A0%D9%A2%D9%A6-02", "invalid_field"),
+        ("2026-02%0A", "invalid_field"),
+    ]:
         refused(server.get(f"/api/provider/usage?period={period}"), 400, reason)
     refused(server.get("/api/provider/usage"), 400, "invalid_field")
 
@@ -211,10 +309,19 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
 
 
 # To a draft, no body means the default window.
-BAD_WRITES = [(target, *case) for target, _ in WRITE for case in BAD_BODIES if (case[0], target) != ("null", "/api/billing/invoices.create")]
+BAD_WRITES = [
+    (target, *case)
+    for target, _ in WRITE
+    for case in BAD_BODIES
+    if (case[0], target) != ("null", "/api/billing/invoices.create")
+]
 
 
-@pytest.mark.parametrize(("target", "what", "raw", "status", "reason"), BAD_WRITES, ids=[f"{case[1]} to {case[0]}" for case in BAD_WRITES])
+@pytest.mark.parametrize(
+    ("target", "what", "raw", "status", "reason"),
+    BAD_WRITES,
+    ids=[f"{case[1]} to {case[0]}" for case in BAD_WRITES],
+)
 def test_bad_bodies(server: Any, target: str, what: str, raw: bytes, status: int, reason: str) -> None:
     refused(server.call("POST", target, raw=raw), status, reason)
 
@@ -222,14 +329,24 @@ def test_bad_bodies(server: Any, target: str, what: str, raw: bytes, status: int
 @pytest.mark.parametrize(
     ("body", "reason", "status"),
     [
-        ({"range": 7}, "invalid_field", 400), ({"range": "d8"}, "invalid_field", 400), ({"start": 20260101, "end": "2026-01-02"}, "invalid_field", 400),
-        ({"start": "2026-01-01"}, "bad_date", 400), ({"start": "2026-01-01\u0000", "end": "2026-01-02"}, "bad_date", 400),
-        ({"lines": []}, "invalid_field", 400), ({"lines": [{}]}, "invalid_field", 400), ({"lines": [{"leadId": 5}]}, "invalid_field", 400),
-        ({"lines": [{"leadId": "5", "price": 1}]}, "unknown_field", 400), ({"lines": [{"leadId": "5", "amountCents": "1"}]}, "invalid_field", 400),
-        ({"lines": [{"leadId": "5", "amountCents": 1.5}]}, "invalid_field", 400), ({"lines": [{"leadId": "5", "amountCents": 10**30}]}, "invalid_field", 400),
-        ({"lines": [{"leadId": "x"}]}, "not_found", 404), ({"lines": [{"leadId": "99999999999999999999"}]}, "not_found", 404),
-        ({"lines": [{"leadId": "\u0665"}]}, "not_found", 404), ({"lines": [{"leadId": "5"}] * 1_001}, "invalid_field", 400),
-        ({"lines": [{"leadId": "5", "customerId": "\ud800"}]}, "bad_json", 400), ({"lines": [{"lead_id": "5"}, {"leadId": "5"}]}, None, 400),
+        ({"range": 7}, "invalid_field", 400),
+        ({"range": "d8"}, "invalid_field", 400),
+        ({"start": 20260101, "end": "2026-01-02"}, "invalid_field", 400),
+        ({"start": "2026-01-01"}, "bad_date", 400),
+        ({"start": "2026-01-01\u0000", "end": "2026-01-02"}, "bad_date", 400),
+        ({"lines": []}, "invalid_field", 400),
+        ({"lines": [{}]}, "invalid_field", 400),
+        ({"lines": [{"leadId": 5}]}, "invalid_field", 400),
+        ({"lines": [{"leadId": "5", "price": 1}]}, "unknown_field", 400),
+        ({"lines": [{"leadId": "5", "amountCents": "1"}]}, "invalid_field", 400),
+        ({"lines": [{"leadId": "5", "amountCents": 1.5}]}, "invalid_field", 400),
+        ({"lines": [{"leadId": "5", "amountCents": 10**30}]}, "invalid_field", 400),
+        ({"lines": [{"leadId": "x"}]}, "not_found", 404),
+        ({"lines": [{"leadId": "99999999999999999999"}]}, "not_found", 404),
+        ({"lines": [{"leadId": "\u0665"}]}, "not_found", 404),
+        ({"lines": [{"leadId": "5"}] * 1_001}, "invalid_field", 400),
+        ({"lines": [{"leadId": "5", "customerId": "\ud800"}]}, "bad_json", 400),
+        ({"lines": [{"lead_id": "5"}, {"leadId": "5"}]}, None, 400),
     ],
 )
 def test_bad_fields_of_a_draft(server: Any, body: dict[str, Any], reason: str | None, status: int) -> None:
@@ -239,7 +356,19 @@ def test_bad_fields_of_a_draft(server: Any, body: dict[str, Any], reason: str | 
     assert Invoice.objects.count() == 0
 
 
-@pytest.mark.parametrize(("body", "status", "reason"), [({}, 400, "invalid_field"), ({"id": 5}, 400, "invalid_field"), ({"id": ""}, 400, "invalid_field"), ({"id": "nope"}, 404, "not_found"), ({"id": "12345"}, 404, "not_found"), ({"id": "9" * 30}, 404, "not_found"), ({"id": "-1"}, 404, "not_found"), ({"id": ["1"]}, 400, "invalid_field")])
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ({}, 400, "invalid_field"),
+        ({"id": 5}, 400, "invalid_field"),
+        ({"id": ""}, 400, "invalid_field"),
+        ({"id": "nope"}, 404, "not_found"),
+        ({"id": "12345"}, 404, "not_found"),
+        ({"id": "9" * 30}, 404, "not_found"),
+        ({"id": "-1"}, 404, "not_found"),
+        ({"id": ["1"]}, 400, "invalid_field"),
+    ],
+)
 def test_bad_fields_of_a_send(server: Any, body: dict[str, Any], status: int, reason: str) -> None:
     refused(server.post("/api/integrations/stripe/create-hosted-invoice", body), status, reason)
 
@@ -252,21 +381,41 @@ def test_queries_are_strict(server: Any, target: str) -> None:
         refused(server.get(f"{target}&{target.partition('?')[2]}"), 400, "repeated_field")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=1e2", "limit=", "limit=%D9%A5%D9%A5", "status=lost", "status=", "cursor=", "cursor=" + "x" * 600, "limit=" + "9" * 5_000])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=1e2",
+        "limit=",
+        "limit=%D9%A5%D9%A5",
+        "status=lost",
+        "status=",
+        "cursor=",
+        "cursor=" + "x" * 600,
+        "limit=" + "9" * 5_000,
+    ],
+)
 def test_bad_list_queries(server: Any, query: str) -> None:
     answer = server.get(f"/api/billing/list?{query}")
     assert answer.status_code in {400, 414}, answer.text
     assert answer.json()["ok"] is False
 
 
-@pytest.mark.parametrize("value", ["", "x", "0", "-1", "1.0", "9" * 19, "9" * 40, "%00", "%D9%A5", "1%20", "None"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "0", "-1", "1.0", "9" * 19, "9" * 40, "%00", "%D9%A5", "1%20", "None"]
+)
 def test_unknown_invoices(server: Any, value: str) -> None:
     answer = server.get(f"/api/billing/get?id={value}")
     assert answer.status_code in {400, 404}, answer.text
     assert answer.json()["ok"] is False
 
 
-@pytest.mark.parametrize("target", [*READ, *(target for target, _ in WRITE), "/api/system/federation.status", "/api/webhooks/stripe"])
+@pytest.mark.parametrize(
+    "target",
+    [*READ, *(target for target, _ in WRITE), "/api/system/federation.status", "/api/webhooks/stripe"],
+)
 def test_wrong_methods(server: Any, target: str) -> None:
     path = target.partition("?")[0]
     right = "GET" if target in READ or "status" in target else "POST"
@@ -278,7 +427,10 @@ def test_wrong_methods(server: Any, target: str) -> None:
     assert server.anonymous("HEAD", path).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/nope", "/api/billing", "/api/billing/list/", "/api//billing/list", "/api/openapi.json/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/", "/api/nope", "/api/billing", "/api/billing/list/", "/api//billing/list", "/api/openapi.json/x"],
+)
 def test_unknown_addresses_answer_json(server: Any, path: str) -> None:
     refused(server.anonymous("GET", path), 404, "not_found")
 
@@ -288,7 +440,11 @@ def test_a_body_that_is_too_large(server: Any, target: str) -> None:
     large = b'{"id": "' + b"x" * 1_100_000 + b'"}'
     refused(server.call("POST", target, raw=large), 413, "body_too_large")
     refused(server.anonymous("POST", target, content=large), 413, "body_too_large")
-    refused(server.anonymous("POST", target, content=iter([large[:700_000], large[700_000:]])), 413, "body_too_large")
+    refused(
+        server.anonymous("POST", target, content=iter([large[:700_000], large[700_000:]])),
+        413,
+        "body_too_large",
+    )
 
 
 def test_a_bad_signature_never_falls_back_to_a_session(server: Any) -> None:
@@ -298,7 +454,9 @@ def test_a_bad_signature_never_falls_back_to_a_session(server: Any) -> None:
 
 
 def test_a_host_that_is_not_ours(server: Any) -> None:
-    refused(server.anonymous("GET", "/api/billing/list", headers={"Host": "evil.example"}), 400, "bad_request")
+    refused(
+        server.anonymous("GET", "/api/billing/list", headers={"Host": "evil.example"}), 400, "bad_request"
+    )
 
 
 def test_every_answer_carries_the_security_headers(server: Any) -> None:
@@ -320,5 +478,7 @@ def test_health(server: Any) -> None:
 
 def test_the_openapi_file_describes_every_route(server: Any) -> None:
     described = server.anonymous("GET", "/api/openapi.json").json()
-    assert set(described["paths"]) == {target.partition("?")[0] for target in READ} | {target for target, _ in WRITE} | {"/api/system/federation.status", "/api/webhooks/stripe"}
+    assert set(described["paths"]) == {target.partition("?")[0] for target in READ} | {
+        target for target, _ in WRITE
+    } | {"/api/system/federation.status", "/api/webhooks/stripe"}
     assert json.dumps(described)

@@ -26,20 +26,28 @@ def keyed(key: str) -> dict[str, str]:
 def test_the_first_answer_comes_again(server: Any, make_lead: MakeLead) -> None:
     make_lead()
     first = server.post(DRAFT, {"range": "d7"}, headers=keyed("one"))
-    make_lead()   # without the key this would be a second invoice
+    make_lead()  # without the key this would be a second invoice
     again = server.post(DRAFT, {"range": "d7"}, headers=keyed("one"))
     spaced = server.post(DRAFT, raw=b'{ "range" : "d7" }', headers=keyed("one"))
     assert first.json()["reused"] is False
     assert (again.status_code, again.json(), spaced.json()) == (200, first.json(), first.json())
     assert (first.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (None, "true")
     assert Invoice.objects.count() == 1
-    assert server.post(DRAFT, {"range": "d7"}, headers=keyed("two")).json()["invoice"]["id"] != first.json()["invoice"]["id"]
+    assert (
+        server.post(DRAFT, {"range": "d7"}, headers=keyed("two")).json()["invoice"]["id"]
+        != first.json()["invoice"]["id"]
+    )
 
 
 def test_another_request_with_the_key_is_a_422(server: Any, make_lead: MakeLead) -> None:
     make_lead()
     assert server.post(DRAFT, {"range": "d7"}, headers=keyed("one")).status_code == 200
-    for target, body in [(DRAFT, {"range": "d30"}), (DRAFT, None), (DRAFT + "?range=d7", None), (SEND, {"id": "1"})]:
+    for target, body in [
+        (DRAFT, {"range": "d30"}),
+        (DRAFT, None),
+        (DRAFT + "?range=d7", None),
+        (SEND, {"id": "1"}),
+    ]:
         answer = server.post(target, body, headers=keyed("one"))
         assert (answer.status_code, answer.json()["reason"]) == (422, "idempotency_mismatch"), (target, body)
 
@@ -47,7 +55,9 @@ def test_another_request_with_the_key_is_a_422(server: Any, make_lead: MakeLead)
 def test_twenty_at_once_have_one_effect(server: Any, make_lead: MakeLead) -> None:
     make_lead(), make_lead()
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: server.post(DRAFT, {"range": "d7"}, headers=keyed("same")), range(20)))
+        answers = list(
+            pool.map(lambda _: server.post(DRAFT, {"range": "d7"}, headers=keyed("same")), range(20))
+        )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert [answer.headers.get("Idempotent-Replayed") for answer in answers].count(None) == 1
@@ -64,7 +74,7 @@ def test_a_refused_request_may_be_sent_again_with_its_key(server: Any, make_lead
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "caf\u00e9"])
 def test_a_key_that_is_none(server: Any, key: str) -> None:
-    answer = server.post(DRAFT, {}, headers={"Idempotency-Key": key.encode()})   # type: ignore[dict-item]
+    answer = server.post(DRAFT, {}, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
     assert answer.status_code in {400, 200}, answer.text
     if key.strip() == key and key:
         assert answer.json()["reason"] == "bad_idempotency_key"
@@ -73,6 +83,13 @@ def test_a_key_that_is_none(server: Any, key: str) -> None:
 def test_answers_are_kept_for_more_than_two_days_and_then_forgotten(db: None) -> None:
     assert timedelta(hours=48) < KEPT
     for age in (KEPT + timedelta(seconds=1), timedelta(hours=50)):
-        IdempotencyRecord.objects.create(caller="provider", key=str(age), fingerprint="", status=200, body="{}", created_at=clock.now() - age)
+        IdempotencyRecord.objects.create(
+            caller="provider",
+            key=str(age),
+            fingerprint="",
+            status=200,
+            body="{}",
+            created_at=clock.now() - age,
+        )
     assert forget_old_records() == 1
     assert IdempotencyRecord.objects.count() == 1

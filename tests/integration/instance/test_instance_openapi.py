@@ -19,13 +19,24 @@ OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
 
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 # Where nothing is taken, nothing can be wrong.
-CASES = [(one, mode) for one in OPERATIONS for mode in (POSITIVE, NEGATIVE) if mode is POSITIVE or one.query or one.body]
+CASES = [
+    (one, mode)
+    for one in OPERATIONS
+    for mode in (POSITIVE, NEGATIVE)
+    if mode is POSITIVE or one.query or one.body
+]
 
 
-@pytest.mark.parametrize(("operation", "mode"), CASES, ids=[f"{one.method.upper()} {one.path} {mode.value}" for one, mode in CASES])
+@pytest.mark.parametrize(
+    ("operation", "mode"), CASES, ids=[f"{one.method.upper()} {one.path} {mode.value}" for one, mode in CASES]
+)
 def test_no_server_error(server: Any, operation: Any, mode: Any) -> None:
     @settings(
-        max_examples=25, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        max_examples=25,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -48,7 +59,10 @@ def _request(case: Any, url: str) -> dict[str, Any]:
     content = body.encode() if isinstance(body, str) else body
     headers = {name: value for name, value in arguments.get("headers", {}).items() if _sendable(value)}
     return {
-        "method": arguments["method"], "url": arguments["url"], "params": arguments.get("params"), "headers": headers,
+        "method": arguments["method"],
+        "url": arguments["url"],
+        "params": arguments.get("params"),
+        "headers": headers,
         "content": content if isinstance(content, bytes) else b"",
     }
 

@@ -21,7 +21,9 @@ DRAFT = "/api/billing/invoices.create"
 
 @pytest.fixture
 def people(db: None) -> dict[str, Person]:
-    return {role: add_person(f"{role}@x.example", PASSWORD, role=role) for role in ("owner", "billing", "viewer")}
+    return {
+        role: add_person(f"{role}@x.example", PASSWORD, role=role) for role in ("owner", "billing", "viewer")
+    }
 
 
 def signed_in(person: Person, *, csrf: bool = False) -> Client:
@@ -34,8 +36,11 @@ def test_what_each_role_may_call(people: dict[str, Person]) -> None:
     for role, manage in (("owner", 200), ("billing", 200), ("viewer", 403)):
         client = signed_in(people[role])
         for target, status in (
-            ("/api/billing/preview", manage), ("/api/billing/list", 200), ("/api/provider/usage?period=2026-02", 200),
-            ("/api/federation/changes", 200), ("/api/billing/get?id=1", 404),
+            ("/api/billing/preview", manage),
+            ("/api/billing/list", 200),
+            ("/api/provider/usage?period=2026-02", 200),
+            ("/api/federation/changes", 200),
+            ("/api/billing/get?id=1", 404),
         ):
             assert client.get(target).status_code == status, (role, target)
         answer = client.post(DRAFT, {}, content_type="application/json")
@@ -52,7 +57,10 @@ def test_a_write_with_cookies_needs_the_csrf_token(people: dict[str, Person], ma
     from django.conf import settings
 
     client.cookies[settings.CSRF_COOKIE_NAME] = "a" * 32
-    assert client.post(DRAFT, {}, content_type="application/json", headers={"X-CSRFToken": "a" * 32}).status_code == 200
+    assert (
+        client.post(DRAFT, {}, content_type="application/json", headers={"X-CSRFToken": "a" * 32}).status_code
+        == 200
+    )
 
 
 def test_an_inactive_person_and_a_changed_password_end_the_session(people: dict[str, Person]) -> None:
@@ -72,8 +80,10 @@ def test_accounts_are_by_email_in_any_case(people: dict[str, Person]) -> None:
     assert authenticate(username="owner@x.example", password="wrong") is None
     assert people["owner"].password.startswith("argon2")
     for email, password, role, code in [
-        ("OWNER@x.example", PASSWORD, "owner", "person_exists"), ("nope", PASSWORD, "owner", "invalid_field"),
-        ("n@x.example", "short", "owner", "weak_password"), ("n@x.example", PASSWORD, "boss", "invalid_field"),
+        ("OWNER@x.example", PASSWORD, "owner", "person_exists"),
+        ("nope", PASSWORD, "owner", "invalid_field"),
+        ("n@x.example", "short", "owner", "weak_password"),
+        ("n@x.example", PASSWORD, "boss", "invalid_field"),
     ]:
         with pytest.raises(Problem) as refused:
             add_person(email, password, role=role)

@@ -86,10 +86,15 @@ def test_the_same_customer_is_made_once_in_stripe(stripe: Any, make_lead: MakeLe
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the call", "after the call"])
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5], ids=["customer", "invoice", "lines", "finalise", "send"])
-def test_a_process_killed_around_any_call_loses_and_doubles_nothing(server: Any, stripe: Any, make_lead: MakeLead, step: int, before: bool) -> None:
+def test_a_process_killed_around_any_call_loses_and_doubles_nothing(
+    server: Any, stripe: Any, make_lead: MakeLead, step: int, before: bool
+) -> None:
     invoice = draft(make_lead)
     child = subprocess.Popen(
-        [sys.executable, "-c", _SEND_ALONE, str(invoice.pk)], env=server.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", _SEND_ALONE, str(invoice.pk)],
+        env=server.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     stripe.victim = child.pid
     stripe.kill_at(step, before=before)
@@ -97,7 +102,7 @@ def test_a_process_killed_around_any_call_loses_and_doubles_nothing(server: Any,
     assert (child.returncode, out) == (-9, b"")
     invoice.refresh_from_db()
     assert invoice.sent_at is None
-    assert StripeStep.objects.filter(result_id=None).count() == 1   # the key was stored before the call
+    assert StripeStep.objects.filter(result_id=None).count() == 1  # the key was stored before the call
     stripe.kill_at(0, before=False)
     sent = services.send_hosted_invoice(invoice.pk)
     assert sent.status == "open"
@@ -108,17 +113,23 @@ def test_a_process_killed_around_any_call_loses_and_doubles_nothing(server: Any,
 
 
 @pytest.mark.parametrize("kind", ["rate_limit", "error_before", "error_after", "drop_before", "drop_after"])
-def test_a_stripe_that_fails_for_a_while_is_a_503_and_the_next_call_finishes(server: Any, stripe: Any, make_lead: MakeLead, kind: str) -> None:
+def test_a_stripe_that_fails_for_a_while_is_a_503_and_the_next_call_finishes(
+    server: Any, stripe: Any, make_lead: MakeLead, kind: str
+) -> None:
     invoice = draft(make_lead)
     stripe.control("/faults", kind=kind, method="POST", path="/v1/invoices/*/finalize", count=50)
-    answer = server.post(SEND, {"id": str(invoice.pk)}, headers={"Idempotency-Key": f"try-{invoice.reference}"})
-    if answer.status_code != 200:   # what happened in spite of the error may be found at once
+    answer = server.post(
+        SEND, {"id": str(invoice.pk)}, headers={"Idempotency-Key": f"try-{invoice.reference}"}
+    )
+    if answer.status_code != 200:  # what happened in spite of the error may be found at once
         assert answer.status_code in {502, 503}
         assert answer.json()["reason"].startswith("stripe_")
         invoice.refresh_from_db()
         assert (invoice.status, invoice.sent_at) == ("draft", None)
     stripe.clear_faults()
-    again = server.post(SEND, {"id": str(invoice.pk)}, headers={"Idempotency-Key": f"try-{invoice.reference}"})
+    again = server.post(
+        SEND, {"id": str(invoice.pk)}, headers={"Idempotency-Key": f"try-{invoice.reference}"}
+    )
     assert again.status_code == 200, again.text
     assert [one.status for one in in_stripe(stripe, invoice)] == ["open"]
 
@@ -165,11 +176,13 @@ def test_a_sending_that_broke_can_be_voided(stripe: Any, make_lead: MakeLead) ->
     assert LeadReservation.objects.count() == 0
 
 
-def test_what_stripe_refuses_for_good_is_a_502_and_an_alert(stripe: Any, make_lead: MakeLead, settings: Any) -> None:
+def test_what_stripe_refuses_for_good_is_a_502_and_an_alert(
+    stripe: Any, make_lead: MakeLead, settings: Any
+) -> None:
     settings.STRIPE_SECRET_KEY = "sk_live_revoked"
     invoice = draft(make_lead)
     with pytest.raises(Problem) as refused:
         services.send_hosted_invoice(invoice.pk)
     assert (refused.value.status, refused.value.code) == (502, "stripe_not_authorised")
     assert Alert.objects.get().subject == invoice.number
-    services.void_draft(invoice.pk)   # nothing was made in Stripe, so it can go
+    services.void_draft(invoice.pk)  # nothing was made in Stripe, so it can go

@@ -31,8 +31,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def event_of(invoice_id: str, kind: str = "invoice.paid", **more: Any) -> dict[str, Any]:
     inner = {"id": invoice_id, "object": "invoice", "status": "paid"}
     return {
-        "id": f"evt_{secrets.token_hex(8)}", "object": "event", "type": kind, "created": int(clock.timestamp()), "livemode": False,
-        "api_version": "2026-10-28.endive", "data": {"object": inner}, **more,
+        "id": f"evt_{secrets.token_hex(8)}",
+        "object": "event",
+        "type": kind,
+        "created": int(clock.timestamp()),
+        "livemode": False,
+        "api_version": "2026-10-28.endive",
+        "data": {"object": inner},
+        **more,
     }
 
 
@@ -55,18 +61,22 @@ def sent(stripe: Any, make_lead: MakeLead) -> Invoice:
 
 
 def test_paid_reaches_the_invoice_once(server: Any, stripe: Any, sent: Invoice) -> None:
-    stripe.account.pay_invoice(sent.stripe_invoice_id, idempotency_key=secrets.token_hex(8), paid_out_of_band=True)
+    stripe.account.pay_invoice(
+        sent.stripe_invoice_id, idempotency_key=secrets.token_hex(8), paid_out_of_band=True
+    )
     event = event_of(sent.stripe_invoice_id)
     answers = [deliver(server, event) for _ in range(2)]
     raw = json.dumps(event).encode()
     with ThreadPoolExecutor(10) as pool:
-        answers += list(pool.map(lambda _: server.anonymous("POST", HOOK, content=raw, headers=signed(raw)), range(20)))
+        answers += list(
+            pool.map(lambda _: server.anonymous("POST", HOOK, content=raw, headers=signed(raw)), range(20))
+        )
     assert {(answer.status_code, answer.json()["state"]) for answer in answers} == {(200, "applied")}
     sent.refresh_from_db()
     assert (sent.status, sent.amount_paid_cents, sent.paid_out_of_band) == ("paid", 20_000, True)
     assert sent.paid_at is not None
     assert StripeEvent.objects.count() == 1
-    assert Change.objects.count() == 3   # created, sent, paid
+    assert Change.objects.count() == 3  # created, sent, paid
 
 
 @pytest.mark.parametrize("what", ["void", "uncollectible", "paid after uncollectible"])
@@ -83,7 +93,7 @@ def test_other_endings(server: Any, stripe: Any, sent: Invoice, what: str) -> No
     if what.startswith("paid"):
         stripe.account.pay_invoice(sent.stripe_invoice_id, idempotency_key=key + "2", paid_out_of_band=True)
         deliver(server, event_of(sent.stripe_invoice_id))
-        deliver(server, event_of(sent.stripe_invoice_id, "invoice.marked_uncollectible"))   # late
+        deliver(server, event_of(sent.stripe_invoice_id, "invoice.marked_uncollectible"))  # late
         sent.refresh_from_db()
         assert sent.status == "paid"
 
@@ -91,23 +101,45 @@ def test_other_endings(server: Any, stripe: Any, sent: Invoice, what: str) -> No
 def test_an_event_that_lies_changes_nothing(server: Any, stripe: Any, sent: Invoice) -> None:
     assert deliver(server, event_of(sent.stripe_invoice_id, "invoice.paid")).json()["state"] == "applied"
     sent.refresh_from_db()
-    assert sent.status == "open"   # Stripe itself says so
+    assert sent.status == "open"  # Stripe itself says so
     assert Change.objects.count() == 2
 
 
 def test_events_that_are_not_ours_are_kept_and_ignored(server: Any, stripe: Any, sent: Invoice) -> None:
-    customer = stripe.account.create_customer(name="Else", email="else@x.example", metadata={}, idempotency_key=secrets.token_hex(8))
-    other = stripe.account.create_invoice(customer_id=customer.id, currency="usd", metadata={"pf_key": "somebody-elses"}, idempotency_key=secrets.token_hex(8))
+    customer = stripe.account.create_customer(
+        name="Else", email="else@x.example", metadata={}, idempotency_key=secrets.token_hex(8)
+    )
+    other = stripe.account.create_invoice(
+        customer_id=customer.id,
+        currency="usd",
+        metadata={"pf_key": "somebody-elses"},
+        idempotency_key=secrets.token_hex(8),
+    )
     for invoice_id in (other.id, other.id, "in_unknown"):
         assert deliver(server, event_of(invoice_id)).json()["state"] == "ignored"
-    assert deliver(server, {**event_of("cus_1"), "type": "customer.created", "data": {"object": {"id": "cus_1", "object": "customer"}}}).json()["state"] == "ignored"
+    assert (
+        deliver(
+            server,
+            {
+                **event_of("cus_1"),
+                "type": "customer.created",
+                "data": {"object": {"id": "cus_1", "object": "customer"}},
+            },
+        ).json()["state"]
+        == "ignored"
+    )
     assert deliver(server, event_of(other.id, "invoice.something_new")).json()["state"] == "ignored"
-    assert {(alert.subject, alert.times) for alert in Alert.objects.all()} == {(customer.id, 3), ("in_unknown", 1)}
+    assert {(alert.subject, alert.times) for alert in Alert.objects.all()} == {
+        (customer.id, 3),
+        ("in_unknown", 1),
+    }
     assert Change.objects.count() == 2
 
 
 def test_stripe_away_keeps_the_event_for_later(server: Any, stripe: Any, sent: Invoice) -> None:
-    stripe.account.pay_invoice(sent.stripe_invoice_id, idempotency_key=secrets.token_hex(8), paid_out_of_band=True)
+    stripe.account.pay_invoice(
+        sent.stripe_invoice_id, idempotency_key=secrets.token_hex(8), paid_out_of_band=True
+    )
     stripe.control("/faults", kind="error_before", method="GET", path="/v1/invoices/*", count=50)
     event = event_of(sent.stripe_invoice_id)
     first = deliver(server, event)
@@ -116,26 +148,35 @@ def test_stripe_away_keeps_the_event_for_later(server: Any, stripe: Any, sent: I
     assert (kept.state, kept.attempts, kept.last_error) == ("pending", 1, "stripe_unavailable")
     assert services.apply_pending() == (0, 1)
     stripe.clear_faults()
-    assert deliver(server, event_of("in_unknown")).status_code == 200   # the next event takes the pending one along
+    assert (
+        deliver(server, event_of("in_unknown")).status_code == 200
+    )  # the next event takes the pending one along
     sent.refresh_from_db()
     assert sent.status == "paid"
     assert services.apply_pending() == (0, 0)
     assert deliver(server, event).json()["state"] == "applied"
 
 
-def test_finalised_but_not_yet_known_here_is_found_by_our_reference(server: Any, stripe: Any, sent: Invoice) -> None:
+def test_finalised_but_not_yet_known_here_is_found_by_our_reference(
+    server: Any, stripe: Any, sent: Invoice
+) -> None:
     Invoice.objects.filter(pk=sent.pk).update(stripe_invoice_id=None, status="draft", sent_at=None)
-    assert deliver(server, event_of(sent.stripe_invoice_id or "", "invoice.finalized")).json()["state"] == "applied"
+    assert (
+        deliver(server, event_of(sent.stripe_invoice_id or "", "invoice.finalized")).json()["state"]
+        == "applied"
+    )
     found = Invoice.objects.get(pk=sent.pk)
     assert (found.status, found.stripe_invoice_id, found.sent_at) == ("draft", sent.stripe_invoice_id, None)
     with pytest.raises(Problem) as refused_void:
         services.void_draft(sent.pk)
-    assert refused_void.value.code == "not_a_draft"   # Stripe has finalised it
+    assert refused_void.value.code == "not_a_draft"  # Stripe has finalised it
     again = services.send_hosted_invoice(sent.pk)
     assert (again.status, again.sent_at is not None) == ("open", True)
 
 
-def test_a_broken_apply_is_a_500_and_the_event_stays(stripe: Any, sent: Invoice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_apply_is_a_500_and_the_event_stays(
+    stripe: Any, sent: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from provider_federation.instance.invoicing.services import events
 
     def broken(*_: Any, **__: Any) -> None:
@@ -158,16 +199,43 @@ def refused(answer: Any, reason: str) -> None:
 def test_what_stripe_did_not_sign_is_refused(server: Any) -> None:
     raw = json.dumps(event_of("in_1")).encode()
     good = signed(raw)["Stripe-Signature"]
-    for header in ("", "t=1", "v1=00", good.replace("v1=", "v0="), good + ",t=1", "t=x,v1=00", good[:-1] + ("0" if good[-1] != "0" else "1")):
-        refused(server.anonymous("POST", HOOK, content=raw, headers={"Stripe-Signature": header}), "bad_signature")
+    for header in (
+        "",
+        "t=1",
+        "v1=00",
+        good.replace("v1=", "v0="),
+        good + ",t=1",
+        "t=x,v1=00",
+        good[:-1] + ("0" if good[-1] != "0" else "1"),
+    ):
+        refused(
+            server.anonymous("POST", HOOK, content=raw, headers={"Stripe-Signature": header}), "bad_signature"
+        )
     refused(server.anonymous("POST", HOOK, content=raw), "bad_signature")
-    refused(server.anonymous("POST", HOOK, content=raw, headers=signed(raw, secret="whsec_other")), "bad_signature")
+    refused(
+        server.anonymous("POST", HOOK, content=raw, headers=signed(raw, secret="whsec_other")),
+        "bad_signature",
+    )
     refused(server.anonymous("POST", HOOK, content=raw + b" ", headers=signed(raw)), "bad_signature")
     for shift in (-301, 301):
-        refused(server.anonymous("POST", HOOK, content=raw, headers=signed(raw, at=clock.timestamp() + shift)), "timestamp_out_of_window")
+        refused(
+            server.anonymous("POST", HOOK, content=raw, headers=signed(raw, at=clock.timestamp() + shift)),
+            "timestamp_out_of_window",
+        )
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"id": "evt_1"}', b'{"id": 1, "object": "event", "type": "x", "data": {"object": {}}}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"\xff",
+        b'{"id": "evt_1"}',
+        b'{"id": 1, "object": "event", "type": "x", "data": {"object": {}}}',
+    ],
+)
 def test_signed_nonsense_is_a_400(server: Any, raw: bytes) -> None:
     refused(server.anonymous("POST", HOOK, content=raw, headers=signed(raw)), "bad_payload")
 
@@ -182,7 +250,10 @@ def test_names_that_no_event_has(server: Any) -> None:
 
 def test_the_other_mode_and_another_account(server: Any) -> None:
     refused(deliver(server, event_of("in_1", livemode=True)), "livemode_mismatch")
-    refused(deliver(server, {name: value for name, value in event_of("in_1").items() if name != "livemode"}), "livemode_mismatch")
+    refused(
+        deliver(server, {name: value for name, value in event_of("in_1").items() if name != "livemode"}),
+        "livemode_mismatch",
+    )
     refused(deliver(server, event_of("in_1", account="acct_other")), "wrong_account")
 
 
@@ -201,7 +272,9 @@ def wired(server: Any, stripe: Any) -> Iterator[None]:
     stripe.unwire()
 
 
-def test_a_customer_pays_on_the_hosted_page_and_the_invoice_is_paid(server: Any, stripe: Any, wired: None, sent: Invoice) -> None:
+def test_a_customer_pays_on_the_hosted_page_and_the_invoice_is_paid(
+    server: Any, stripe: Any, wired: None, sent: Invoice
+) -> None:
     card = {"number": "4242424242424242", "exp_month": "12", "exp_year": "2040", "cvc": "123"}
     assert httpx.get(sent.hosted_invoice_url).status_code == 200
     paid = httpx.post(sent.hosted_invoice_url, data=card, follow_redirects=True)
@@ -209,7 +282,7 @@ def test_a_customer_pays_on_the_hosted_page_and_the_invoice_is_paid(server: Any,
     stripe.control("/webhooks/flush", deadline=20)
     sent.refresh_from_db()
     assert (sent.status, sent.amount_paid_cents, sent.paid_out_of_band) == ("paid", sent.total_cents, False)
-    deadline = clock.monotonic() + 15   # a delivery may still be on its way
+    deadline = clock.monotonic() + 15  # a delivery may still be on its way
     while StripeEvent.objects.filter(state="pending").exists() and clock.monotonic() < deadline:
         threading.Event().wait(0.05)
     about_invoices = StripeEvent.objects.filter(type__startswith="invoice.").exclude(object_id="")

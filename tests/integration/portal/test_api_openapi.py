@@ -30,18 +30,31 @@ def test_no_server_error(db: None, client: Client, operation: Any, mode: Any) ->
     client.raise_request_exception = True
 
     @settings(
-        max_examples=12, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        max_examples=12,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         sent = case.as_transport_kwargs(base_url="http://testserver")
         body = sent.get("data") if sent.get("json") is None else json.dumps(sent["json"])
-        content = body.encode("utf-8", "replace") if isinstance(body, str) else body if isinstance(body, bytes) else b""
+        content = (
+            body.encode("utf-8", "replace")
+            if isinstance(body, str)
+            else body
+            if isinstance(body, bytes)
+            else b""
+        )
         path = sent["url"].removeprefix("http://testserver")
         query = urlencode(sent.get("params") or {}, doseq=True, errors="replace")
         answer = client.generic(
-            sent["method"], f"{path}?{query}" if query else path, content, content_type="application/json",
+            sent["method"],
+            f"{path}?{query}" if query else path,
+            content,
+            content_type="application/json",
             headers={"Authorization": f"Bearer {secret}", **_sendable(sent.get("headers") or {})},
         )
         # 503 is a route that says why it cannot (here: no Stripe account is set up), not one that fell over.
@@ -49,13 +62,14 @@ def test_no_server_error(db: None, client: Client, operation: Any, mode: Any) ->
         if "json" in answer["Content-Type"]:
             assert answer.json()["ok"] is (answer.status_code < 300)
 
-    with suppress(Unsatisfiable):   # nothing in this route's document can be broken
+    with suppress(Unsatisfiable):  # nothing in this route's document can be broken
         check()
 
 
 def _sendable(headers: dict[str, Any]) -> dict[str, str]:
     taken = {"authorization", "content-type", "content-length", "host"}
     return {
-        name: value for name, value in headers.items()
+        name: value
+        for name, value in headers.items()
         if isinstance(value, str) and value.isascii() and value.isprintable() and name.lower() not in taken
     }

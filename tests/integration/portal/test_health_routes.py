@@ -34,7 +34,13 @@ def test_only_reads(client, db, path, method):
 
 def test_metrics_for_this_machine(client, db):
     text = client.get("/metrics").content.decode()
-    for name in ("portal_jobs", "portal_workers", "portal_oldest_waiting_job_seconds", "portal_sync_instances", "portal_fleet_calls"):
+    for name in (
+        "portal_jobs",
+        "portal_workers",
+        "portal_oldest_waiting_job_seconds",
+        "portal_sync_instances",
+        "portal_fleet_calls",
+    ):
         assert f"# TYPE {name} gauge" in text
 
 
@@ -49,7 +55,10 @@ def test_metrics_elsewhere_need_the_token(client, db, settings):
     assert client.get("/metrics", headers={"Authorization": "Bearer "}, **away).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/api/provider/totals", "/api/nothing", "/accounts/login/", "/nothing", "/admin/"])
+@pytest.mark.parametrize(
+    "path",
+    ["/health/live", "/api/provider/totals", "/api/nothing", "/accounts/login/", "/nothing", "/admin/"],
+)
 def test_headers_on_every_answer(client, db, path):
     answer = client.get(path)
     policy = answer["Content-Security-Policy"]
@@ -74,7 +83,9 @@ def test_the_openapi_document_is_for_development_and_admins(client, db, settings
     settings.DEVELOPMENT = False
     assert client.get("/api/openapi.json").status_code == 404
     for role, status in (("support", 404), ("admin", 200)):
-        operator = operators.add_operator(email=f"{role}@example.com", password="correct horse battery", role=role)
+        operator = operators.add_operator(
+            email=f"{role}@example.com", password="correct horse battery", role=role
+        )
         client.force_login(operator)
         assert client.get("/api/openapi.json").status_code == status
     assert client.get("/api/docs").status_code == 404

@@ -19,12 +19,20 @@ def sql(query, *values):
 @pytest.fixture
 def worker(db):
     """`worker(age)` registers one whose last heartbeat was `age` seconds ago."""
-    return lambda age: sql("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - make_interval(secs => %s)) RETURNING id", age)
+    return lambda age: sql(
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - make_interval(secs => %s)) RETURNING id",
+        age,
+    )
 
 
 def job(worker_id, attempts=0, **options):
     job_id = sync_shard.configure(**options).defer(instance_ids=[])
-    sql("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s, attempts = %s WHERE id = %s", worker_id, attempts, job_id)
+    sql(
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s, attempts = %s WHERE id = %s",
+        worker_id,
+        attempts,
+        job_id,
+    )
     return job_id
 
 
@@ -61,7 +69,14 @@ def test_jobs_that_ended_a_month_ago_are_forgotten(db):
     sql("UPDATE procrastinate_jobs SET status = 'doing' WHERE id <= %s", recent)
     for one in (old, recent):
         sql("SELECT procrastinate_finish_job_v1(%s, 'failed', false)", one)
-    sql("UPDATE procrastinate_events SET at = now() - interval '31 days' WHERE job_id IN (%s, %s)", old, open_one)
-    sql("INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id) VALUES ('t', 1, %s)", old)
+    sql(
+        "UPDATE procrastinate_events SET at = now() - interval '31 days' WHERE job_id IN (%s, %s)",
+        old,
+        open_one,
+    )
+    sql(
+        "INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id) VALUES ('t', 1, %s)",
+        old,
+    )
     reaper.forget_old_jobs()
     assert set(ProcrastinateJob.objects.values_list("pk", flat=True)) == {recent, open_one}

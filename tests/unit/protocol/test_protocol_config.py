@@ -42,7 +42,12 @@ def test_the_original_apps_environment():
     configuration = read_environment(values)
     key = configuration.keyring.get("key-1")
     assert key is not None
-    assert (key.algorithm, key.secret, key.scope, key.instance) == ("sha256", GOOD.encode(), "provider", "acme")
+    assert (key.algorithm, key.secret, key.scope, key.instance) == (
+        "sha256",
+        GOOD.encode(),
+        "provider",
+        "acme",
+    )
     policy = configuration.policy
     assert (policy.skew, policy.instance, policy.org, policy.development) == (60, "acme", "org-1", False)
     assert "sha256" in policy.accept
@@ -52,7 +57,11 @@ def test_the_original_apps_environment():
 
 
 def test_h31_in_development():
-    values = {"PROVIDER_KEYS_JSON": '{"key-1": "supersecret"}', "PROVIDER_FEDERATION_ENABLED": "1", **DEVELOPMENT}
+    values = {
+        "PROVIDER_KEYS_JSON": '{"key-1": "supersecret"}',
+        "PROVIDER_FEDERATION_ENABLED": "1",
+        **DEVELOPMENT,
+    }
     configuration = read_environment(values)
     assert configuration.mode == "h31"
     assert "h31" in configuration.policy.accept
@@ -62,7 +71,11 @@ def test_h31_in_development():
 def test_an_object_per_key():
     keys = {
         "old": {"secret": GOOD, "algorithm": "sha256", "scope": "read", "not_after": "2026-06-01T00:00:00Z"},
-        "new": {"public_key": "26dHlRmU5xbm/rEFUYYBEgbHCYk2qlo0n7b9Rj5TGHs=", "org": "org-9", "not_before": 1.5},
+        "new": {
+            "public_key": "26dHlRmU5xbm/rEFUYYBEgbHCYk2qlo0n7b9Rj5TGHs=",
+            "org": "org-9",
+            "not_before": 1.5,
+        },
         "hex": {"public_key": "1f" * 8 + "a0b1c2d3e4f5061728394a5b6c7d8e9f" + "22" * 8, "revoked": True},
         "mac": {"secret": OTHER, "algorithm": "hmac-sha256", "instance": "other"},
     }
@@ -129,7 +142,9 @@ def test_threat_085_malformed_keys_stop_the_process(keys):
     assert OTHER not in str(refusal)
 
 
-@pytest.mark.parametrize("more", [{}, {"PROVIDER_FEDERATION_ENV": "production"}, {"PROVIDER_FEDERATION_ENV": "Development"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"PROVIDER_FEDERATION_ENV": "production"}, {"PROVIDER_FEDERATION_ENV": "Development"}]
+)
 def test_threat_067_h31_outside_development_does_not_start(more):
     refusal = _refusal({"PROVIDER_KEYS_JSON": json.dumps({"key-1": GOOD}), **more})
     assert refusal.code == "config_h31_in_production"

@@ -10,7 +10,44 @@ import provider_federation.protocol as protocol
 from provider_federation.protocol import Key, Keyring, Policy, Principal, Refused, Request, sign, verify
 from provider_federation.protocol.refusals import STATUS_BY_CODE
 
-CONTRACT_CODES = ["missing_headers", "duplicate_header", "malformed_header", "headers_too_large", "ambiguous_auth", "unknown_key", "revoked_key", "key_not_yet_valid", "expired_key", "algorithm_not_allowed", "downgrade_refused", "bad_timestamp", "timestamp_out_of_window", "bad_nonce", "bad_expires", "insufficient_coverage", "malformed_signature", "malformed_signature_input", "bad_signature", "digest_mismatch", "malformed_digest", "digest_algorithm_not_allowed", "non_canonical_target", "bad_target", "bad_method", "audience_mismatch", "replayed", "bad_scope", "scope_not_allowed", "org_mismatch", "policy_refused", "frozen", "body_too_large", "content_encoding_not_allowed", "rate_limited", "replay_store_unavailable"]
+CONTRACT_CODES = [
+    "missing_headers",
+    "duplicate_header",
+    "malformed_header",
+    "headers_too_large",
+    "ambiguous_auth",
+    "unknown_key",
+    "revoked_key",
+    "key_not_yet_valid",
+    "expired_key",
+    "algorithm_not_allowed",
+    "downgrade_refused",
+    "bad_timestamp",
+    "timestamp_out_of_window",
+    "bad_nonce",
+    "bad_expires",
+    "insufficient_coverage",
+    "malformed_signature",
+    "malformed_signature_input",
+    "bad_signature",
+    "digest_mismatch",
+    "malformed_digest",
+    "digest_algorithm_not_allowed",
+    "non_canonical_target",
+    "bad_target",
+    "bad_method",
+    "audience_mismatch",
+    "replayed",
+    "bad_scope",
+    "scope_not_allowed",
+    "org_mismatch",
+    "policy_refused",
+    "frozen",
+    "body_too_large",
+    "content_encoding_not_allowed",
+    "rate_limited",
+    "replay_store_unavailable",
+]
 
 
 def test_exported_names():
@@ -18,7 +55,10 @@ def test_exported_names():
         "Request", "Key", "Keyring", "Policy", "Principal", "Refused", "ReplayStore", "MemoryReplayStore", "sign",
         "verify",
     }  # fmt: skip
-    assert all(getattr(protocol, name).__module__.startswith("provider_federation.protocol") for name in protocol.__all__)
+    assert all(
+        getattr(protocol, name).__module__.startswith("provider_federation.protocol")
+        for name in protocol.__all__
+    )
 
 
 def test_the_contracts_calls_work_as_written():

@@ -65,7 +65,9 @@ def _changing(email: str, *, stays_owner: bool) -> Person:
     owners = list(Person.objects.select_for_update().filter(role=Role.OWNER, is_active=True).order_by("pk"))
     person = find_person(email)
     if not stays_owner and [owner.pk for owner in owners] == [person.pk]:
-        raise Problem(409, "last_owner", "This is the last owner who can sign in; make somebody else an owner first.")
+        raise Problem(
+            409, "last_owner", "This is the last owner who can sign in; make somebody else an owner first."
+        )
     return person
 
 

@@ -36,7 +36,9 @@ class _TooLarge(Exception):  # noqa: N818  a signal, not an error
 class Rim:
     """Wraps `app`. `max_body` is in bytes. Adds `X-Request-Id` to every answer and binds it to the logs."""
 
-    def __init__(self, app: App, *, max_body: int = 1_048_576, too_large: Callable[[], bytes] | None = None) -> None:
+    def __init__(
+        self, app: App, *, max_body: int = 1_048_576, too_large: Callable[[], bytes] | None = None
+    ) -> None:
         self.app = app
         self.too_large = too_large  # the HTML for a browser's too large body, where there are pages
         self.max_body = max_body

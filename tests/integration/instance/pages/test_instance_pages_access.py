@@ -16,18 +16,52 @@ from provider_federation.instance.pages.urls import urlpatterns
 from provider_federation.instance.people.models import Person
 from provider_federation.kit import clock
 
-SEEN_BY_ALL = {"overview", "federation", "alerts", "leads", "lead", "customers", "invoices", "invoices_csv", "invoice", "usage", "account", "sign_out"}
+SEEN_BY_ALL = {
+    "overview",
+    "federation",
+    "alerts",
+    "leads",
+    "lead",
+    "customers",
+    "invoices",
+    "invoices_csv",
+    "invoice",
+    "usage",
+    "account",
+    "sign_out",
+}
 BILLING = {"convert", "eligible", "not_eligible", "billing", "draft", "send", "void", "apply_events"}
 OWNERS = {"people", "person_add", "person_role", "person_password", "person_activate", "person_deactivate"}
-READ_ONLY = {"overview", "federation", "alerts", "leads", "lead", "customers", "invoices", "invoices_csv", "invoice", "usage", "billing", "people"}
+READ_ONLY = {
+    "overview",
+    "federation",
+    "alerts",
+    "leads",
+    "lead",
+    "customers",
+    "invoices",
+    "invoices_csv",
+    "invoice",
+    "usage",
+    "billing",
+    "people",
+}
 NAMES = sorted(str(pattern.name) for pattern in urlpatterns if isinstance(pattern, URLPattern))
 
 
 def address(name: str, world: World) -> str:
     rows = {
-        "lead": world.billable, "convert": world.fresh, "eligible": world.billable, "not_eligible": world.billable,
-        "invoice": world.draft, "send": world.draft, "void": world.draft, "person_role": world.other,
-        "person_password": world.other, "person_activate": world.other, "person_deactivate": world.other,
+        "lead": world.billable,
+        "convert": world.fresh,
+        "eligible": world.billable,
+        "not_eligible": world.billable,
+        "invoice": world.draft,
+        "send": world.draft,
+        "void": world.draft,
+        "person_role": world.other,
+        "person_password": world.other,
+        "person_activate": world.other,
+        "person_deactivate": world.other,
     }
     return reverse(name, args=[rows[name].pk] if name in rows else [])
 
@@ -63,7 +97,9 @@ def test_reading_by_role(name: str, world: World, clients: dict[str, Client]) ->
 
 
 @pytest.mark.parametrize("name", sorted((BILLING | OWNERS) - READ_ONLY))
-def test_writing_is_refused_without_the_role_and_without_the_token(name: str, world: World, clients: dict[str, Client], people: dict[str, Person]) -> None:
+def test_writing_is_refused_without_the_role_and_without_the_token(
+    name: str, world: World, clients: dict[str, Client], people: dict[str, Person]
+) -> None:
     target, before = address(name, world), state()
     assert clients["nobody"].post(target).status_code == 302
     assert clients["viewer"].post(target).status_code == 403
@@ -85,13 +121,27 @@ def test_a_page_that_only_shows_takes_no_post(name: str, world: World, owner: Cl
 
 def test_a_viewer_sees_no_action(world: World, clients: dict[str, Client]) -> None:
     for name in ("overview", "lead", "invoice", "invoices", "alerts", "leads"):
-        viewers, owners = (clients[role].get(address(name, world)).content.decode() for role in ("viewer", "owner"))
+        viewers, owners = (
+            clients[role].get(address(name, world)).content.decode() for role in ("viewer", "owner")
+        )
         for action in ("/send", "/void", "/convert", 'eligible">', 'href="/billing', 'href="/people'):
             assert action not in viewers, (name, action)
         assert 'href="/billing' in owners
 
 
-@pytest.mark.parametrize("target", ["/leads/999999", "/invoices/999999", "/invoices/0", "/invoices/99999999999999999999", "/people/999999/role", "/nothing", "/leads/1;x", "/invoices/%00"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/leads/999999",
+        "/invoices/999999",
+        "/invoices/0",
+        "/invoices/99999999999999999999",
+        "/people/999999/role",
+        "/nothing",
+        "/leads/1;x",
+        "/invoices/%00",
+    ],
+)
 def test_what_is_not_there_is_a_404_page(target: str, owner: Client) -> None:
     answer = owner.get(target)
     assert answer.status_code == 404
@@ -99,7 +149,18 @@ def test_what_is_not_there_is_a_404_page(target: str, owner: Client) -> None:
     assert answer["Content-Security-Policy"].startswith("default-src 'self'")
 
 
-@pytest.mark.parametrize("target", ["/sign-in", "/", "/nothing", "/health/live", "/api/billing/list", "/api/nothing", "/static/instance/nothing.css"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/sign-in",
+        "/",
+        "/nothing",
+        "/health/live",
+        "/api/billing/list",
+        "/api/nothing",
+        "/static/instance/nothing.css",
+    ],
+)
 def test_security_headers_are_everywhere(target: str, db: None) -> None:
     answer = anonymous().get(target)
     assert answer["X-Frame-Options"] == "DENY"
@@ -124,7 +185,12 @@ def test_too_large_and_unreadable_are_pages(owner: Client) -> None:
     wrong_host = owner.get("/", headers={"host": "elsewhere.example"})
     assert wrong_host.status_code == 400
     assert "cannot be read" in wrong_host.content.decode()
-    assert owner.post("/api/billing/invoices.create", b"{" + b" " * 1_100_000, content_type="application/json").json()["ok"] is False
+    assert (
+        owner.post(
+            "/api/billing/invoices.create", b"{" + b" " * 1_100_000, content_type="application/json"
+        ).json()["ok"]
+        is False
+    )
 
 
 def test_a_fault_is_a_page_without_details(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +212,11 @@ def test_nothing_of_a_key_is_shown_but_its_facts(clients: dict[str, Client], set
 
     settings.FEDERATION = read_environment(  # type: ignore[attr-defined]
         {
-            "PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_FEDERATION_SIG_SHA256": "1", "PROVIDER_FEDERATION_ENV": "development",
-            "PROVIDER_KEYS_JSON": '{"key-of-ours": "0123456789abcdef-material-89abcdef"}', "PROVIDER_LEGACY_UNTIL": "2027-01-31",
+            "PROVIDER_FEDERATION_ENABLED": "1",
+            "PROVIDER_FEDERATION_SIG_SHA256": "1",
+            "PROVIDER_FEDERATION_ENV": "development",
+            "PROVIDER_KEYS_JSON": '{"key-of-ours": "0123456789abcdef-material-89abcdef"}',
+            "PROVIDER_LEGACY_UNTIL": "2027-01-31",
         }
     )
     assert clock.now()

@@ -45,7 +45,15 @@ def hidden_lines(page: str) -> str:
 def test_the_overview_counts_and_adds_up(owner: Client, world: World, make_lead: MakeLead) -> None:
     make_lead(currency="eur", days_ago=0, price_cents=5_005)
     raise_alert("unknown_invoice", "cus_other", "Stripe reports an invoice that this instance did not make.")
-    StripeEvent.objects.create(event_id="evt_1", type="invoice.paid", payload="{}", received_at=clock.now(), state=EventState.PENDING, attempts=2, last_error="api_error")
+    StripeEvent.objects.create(
+        event_id="evt_1",
+        type="invoice.paid",
+        payload="{}",
+        received_at=clock.now(),
+        state=EventState.PENDING,
+        attempts=2,
+        last_error="api_error",
+    )
     page = text_of(owner, "/")
     assert "$123.45" in page
     assert "€50.05" in page
@@ -56,13 +64,29 @@ def test_the_overview_counts_and_adds_up(owner: Client, world: World, make_lead:
     assert "$120.00" in text_of(owner, "/")
 
 
-@pytest.mark.parametrize(("mode", "environment", "says"), [
-    ("off", {}, "PROVIDER_FEDERATION_ENABLED=1"),
-    ("h31", {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": '{"k": "any-secret"}'}, "h31 protects nothing"),
-    ("sha256", {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_FEDERATION_SIG_SHA256": "1"}, "ed25519"),
-    ("v2", {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": '{"k": {"public_key": "' + "ab" * 32 + '"}}'}, "nothing to do"),
-])
-def test_the_banner_of_each_mode(owner: Client, settings: Any, mode: str, environment: dict[str, str], says: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "environment", "says"),
+    [
+        ("off", {}, "PROVIDER_FEDERATION_ENABLED=1"),
+        (
+            "h31",
+            {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": '{"k": "any-secret"}'},
+            "h31 protects nothing",
+        ),
+        ("sha256", {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_FEDERATION_SIG_SHA256": "1"}, "ed25519"),
+        (
+            "v2",
+            {
+                "PROVIDER_FEDERATION_ENABLED": "1",
+                "PROVIDER_KEYS_JSON": '{"k": {"public_key": "' + "ab" * 32 + '"}}',
+            },
+            "nothing to do",
+        ),
+    ],
+)
+def test_the_banner_of_each_mode(
+    owner: Client, settings: Any, mode: str, environment: dict[str, str], says: str
+) -> None:
     from provider_federation.protocol.config import read_environment
 
     settings.FEDERATION = read_environment({**environment, "PROVIDER_FEDERATION_ENV": "development"})
@@ -93,19 +117,42 @@ def test_leads_are_filtered_sorted_and_paged(owner: Client, world: World, make_l
 
 @pytest.mark.parametrize("query", ["?status=nonsense", "?billed=x", "?q=" + "x" * 200, "?q=a%00b"])
 @pytest.mark.parametrize("target", ["/leads", "/invoices"])
-def test_a_filter_that_cannot_be_meant_shows_nothing(owner: Client, world: World, target: str, query: str) -> None:
+def test_a_filter_that_cannot_be_meant_shows_nothing(
+    owner: Client, world: World, target: str, query: str
+) -> None:
     page = text_of(owner, target + query)
     assert ("fits this filter" in page) == (target == "/leads" or "billed" not in query)
 
 
-@pytest.mark.parametrize("query", ["?page=0", "?page=-1", "?page=x", "?page=99999999999999999999", "?sort=password", "?sort=--created", "?sort=", "?page=٣", "?sort=customer__email"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?page=0",
+        "?page=-1",
+        "?page=x",
+        "?page=99999999999999999999",
+        "?sort=password",
+        "?sort=--created",
+        "?sort=",
+        "?page=٣",
+        "?sort=customer__email",
+    ],
+)
 @pytest.mark.parametrize("target", ["/leads", "/invoices", "/customers"])
-def test_a_page_or_sort_that_is_none_is_the_first(owner: Client, world: World, target: str, query: str) -> None:
+def test_a_page_or_sort_that_is_none_is_the_first(
+    owner: Client, world: World, target: str, query: str
+) -> None:
     assert "1\u2013" in text_of(owner, target + query)
 
 
 def test_empty_lists_say_what_comes(owner: Client) -> None:
-    for target, says in [("/leads", "No lead has come in yet"), ("/customers", "No customer yet"), ("/invoices", "No invoice yet"), ("/alerts", "Nothing needs attention"), ("/billing", "Nothing in this window")]:
+    for target, says in [
+        ("/leads", "No lead has come in yet"),
+        ("/customers", "No customer yet"),
+        ("/invoices", "No invoice yet"),
+        ("/alerts", "Nothing needs attention"),
+        ("/billing", "Nothing in this window"),
+    ]:
         assert says in text_of(owner, target)
 
 
@@ -155,19 +202,52 @@ def test_a_price_that_changed_since_the_preview_drafts_nothing(owner: Client, wo
     assert Invoice.objects.count() == 1
 
 
-@pytest.mark.parametrize("lines", ["", "x", "[]", "{}", "[[1]]", "[[1,2,3.0]]", "[[true,1,1]]", "[[1,null,1]]", "[[-1,1,1]]", f"[[{2**63},1,1]]", "[" * 5_000, '[["1",1,1]]'])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        "x",
+        "[]",
+        "{}",
+        "[[1]]",
+        "[[1,2,3.0]]",
+        "[[true,1,1]]",
+        "[[1,null,1]]",
+        "[[-1,1,1]]",
+        f"[[{2**63},1,1]]",
+        "[" * 5_000,
+        '[["1",1,1]]',
+    ],
+)
 def test_lines_that_are_none_draft_nothing(owner: Client, world: World, lines: str) -> None:
     assert owner.post("/billing/draft", {"lines": lines}).status_code == 400
     assert Invoice.objects.count() == 1
 
 
-@pytest.mark.parametrize(("lines", "status"), [("[[999999,1,1]]", 404), ("[[{lead},1,1],[{lead},1,1]]", 400), ("[" + ",".join(f"[{n},1,1]" for n in range(1, 1_002)) + "]", 409)])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("[[999999,1,1]]", 404),
+        ("[[{lead},1,1],[{lead},1,1]]", 400),
+        ("[" + ",".join(f"[{n},1,1]" for n in range(1, 1_002)) + "]", 409),
+    ],
+)
 def test_lines_that_cannot_be_billed(owner: Client, world: World, lines: str, status: int) -> None:
     answer = owner.post("/billing/draft", {"lines": lines.replace("{lead}", str(world.billable.pk))})
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize("query", ["?range=x", "?range=dates", "?range=dates&start=2026-02-30&end=2026-03-01", "?range=d7&start=2026-01-01&end=2026-01-02", "?start=2026-01-01", "?start=0000-01-01&end=2026-01-01"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?range=x",
+        "?range=dates",
+        "?range=dates&start=2026-02-30&end=2026-03-01",
+        "?range=d7&start=2026-01-01&end=2026-01-02",
+        "?start=2026-01-01",
+        "?start=0000-01-01&end=2026-01-01",
+    ],
+)
 @pytest.mark.parametrize("target", ["/billing", "/billing/draft"])
 def test_a_window_that_cannot_be_read(owner: Client, target: str, query: str) -> None:
     text_of(owner, target + query, 422)
@@ -178,7 +258,9 @@ def test_a_window_of_days(owner: Client, world: World) -> None:
     start = f"{clock.now() - timedelta(days=5):%Y-%m-%d}"
     assert world.billable.public_id in text_of(owner, f"/billing?range=dates&start={start}&end={today}")
     assert "Nothing in this window" in text_of(owner, "/billing?range=dates&start=2020-01-01&end=2020-01-31")
-    assert "Nothing in this window" in text_of(owner, "/billing/draft?range=dates&start=2020-01-01&end=2020-01-31", 409)
+    assert "Nothing in this window" in text_of(
+        owner, "/billing/draft?range=dates&start=2020-01-01&end=2020-01-31", 409
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -201,7 +283,9 @@ def test_sending_and_paying(stripe: Any, owner: Client, world: World, customer: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_stripe_nothing_is_sent_and_the_page_says_why(owner: Client, world: World, settings: Any) -> None:
+def test_without_stripe_nothing_is_sent_and_the_page_says_why(
+    owner: Client, world: World, settings: Any
+) -> None:
     settings.STRIPE_SECRET_KEY = ""
     answer = owner.post(f"/invoices/{world.draft.pk}/send")
     assert answer.status_code == 503
@@ -220,7 +304,9 @@ def test_voiding_frees_the_leads_once(owner: Client, world: World) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_stuck_events_are_tried_again(stripe: Any, owner: Client) -> None:
-    StripeEvent.objects.create(event_id="evt_9", type="invoice.paid", object_id="in_unknown", payload="{}", received_at=clock.now())
+    StripeEvent.objects.create(
+        event_id="evt_9", type="invoice.paid", object_id="in_unknown", payload="{}", received_at=clock.now()
+    )
     assert "fetched from Stripe" in text_of(owner, "/alerts/apply-events")
     assert owner.post("/alerts/apply-events").status_code == 302
     page = text_of(owner, "/alerts")
@@ -228,7 +314,9 @@ def test_stuck_events_are_tried_again(stripe: Any, owner: Client) -> None:
     assert "in_unknown" in page
 
 
-def test_the_csv_holds_what_the_filter_shows_and_no_formula(owner: Client, make_lead: MakeLead, world: World) -> None:
+def test_the_csv_holds_what_the_filter_shows_and_no_formula(
+    owner: Client, make_lead: MakeLead, world: World
+) -> None:
     Customer.objects.filter(pk=world.draft.customer_id).update(name='=HYPERLINK("http://x.example")')
     answer = owner.get("/invoices.csv?status=draft")
     assert answer["Content-Disposition"] == 'attachment; filename="invoices.csv"'
@@ -248,7 +336,9 @@ def test_no_cell_begins_like_a_formula(text: str) -> None:
 
 def test_links_lead_to_the_web_only() -> None:
     assert web_address("https://invoice.stripe.com/i/1") != ""
-    assert [web_address(url) for url in ("javascript:alert(1)", "data:text/html,x", "", "//x.example")] == [""] * 4
+    assert [web_address(url) for url in ("javascript:alert(1)", "data:text/html,x", "", "//x.example")] == [
+        ""
+    ] * 4
 
 
 def test_usage_is_exact(owner: Client, clock_file: Stand) -> None:
@@ -264,7 +354,11 @@ def test_usage_is_exact(owner: Client, clock_file: Stand) -> None:
 
 
 def test_exact_text_keeps_cents() -> None:
-    assert [exact_text(Decimal(text)) for text in ("0", "3.400000000000", "1234.5678")] == ["0.00", "3.40", "1,234.5678"]
+    assert [exact_text(Decimal(text)) for text in ("0", "3.400000000000", "1234.5678")] == [
+        "0.00",
+        "3.40",
+        "1,234.5678",
+    ]
 
 
 def test_a_void_invoice_still_shows_its_lines(owner: Client, world: World) -> None:

@@ -38,7 +38,11 @@ def test_every_wrong_combination_says_the_same(people: dict[str, Person]) -> Non
     Person.objects.filter(email="viewer@x.example").update(is_active=False)
     pages = [
         sign_in(anonymous(), email, password)
-        for email, password in [("owner@x.example", "wrong"), ("nobody@x.example", "wrong"), ("viewer@x.example", PASSWORD)]
+        for email, password in [
+            ("owner@x.example", "wrong"),
+            ("nobody@x.example", "wrong"),
+            ("viewer@x.example", PASSWORD),
+        ]
     ]
     assert {page.status_code for page in pages} == {422}
     assert all("Email or password is not right." in page.content.decode() for page in pages)
@@ -47,16 +51,26 @@ def test_every_wrong_combination_says_the_same(people: dict[str, Person]) -> Non
 @pytest.mark.parametrize(
     ("wanted", "goes"),
     [
-        ("/invoices?status=open", "/invoices?status=open"), ("https://evil.example/", "/"), ("//evil.example/", "/"),
-        ("/\\evil.example", "/"), ("javascript:alert(1)", "/"), ("/api/billing/list", "/"), ("/sign-out", "/"),
-        ("invoices", "/"), ("///evil.example", "/"), ("/\t/evil.example", "/"), ("", "/"),
+        ("/invoices?status=open", "/invoices?status=open"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/api/billing/list", "/"),
+        ("/sign-out", "/"),
+        ("invoices", "/"),
+        ("///evil.example", "/"),
+        ("/\t/evil.example", "/"),
+        ("", "/"),
     ],
 )
 def test_next_stays_here(people: dict[str, Person], wanted: str, goes: str) -> None:
     assert sign_in(anonymous(), next=wanted)["Location"] == goes
 
 
-def test_guessing_is_slowed_down_and_told_alike_for_unknown_emails(people: dict[str, Person], clock_file: Stand) -> None:
+def test_guessing_is_slowed_down_and_told_alike_for_unknown_emails(
+    people: dict[str, Person], clock_file: Stand
+) -> None:
     now = datetime(2026, 3, 10, 12, tzinfo=UTC)
     for email in ("owner@x.example", "nobody@x.example"):
         assert [sign_in(anonymous(), email, "wrong").status_code for _ in range(6)] == [422] * 5 + [429]
@@ -70,7 +84,9 @@ def test_guessing_is_slowed_down_and_told_alike_for_unknown_emails(people: dict[
 
 def test_one_account_is_held_from_many_addresses_too(people: dict[str, Person]) -> None:
     statuses = [
-        anonymous().post("/sign-in", {"email": "owner@x.example", "password": "wrong"}, REMOTE_ADDR=f"192.0.2.{number}").status_code
+        anonymous()
+        .post("/sign-in", {"email": "owner@x.example", "password": "wrong"}, REMOTE_ADDR=f"192.0.2.{number}")
+        .status_code
         for number in range(51)
     ]
     assert statuses == [422] * 50 + [429]
@@ -82,7 +98,17 @@ def test_a_good_sign_in_counts_as_no_failure(people: dict[str, Person]) -> None:
     assert set(SignInTries.objects.values_list("tries", flat=True)) <= {0}
 
 
-@pytest.mark.parametrize("body", [{}, {"email": "x"}, {"email": "x" * 300, "password": "y"}, {"email": "a\x00b", "password": "y"}, {"email": "a", "password": "p\x00"}, {"email": "a", "password": "p" * 5_000}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"email": "x"},
+        {"email": "x" * 300, "password": "y"},
+        {"email": "a\x00b", "password": "y"},
+        {"email": "a", "password": "p\x00"},
+        {"email": "a", "password": "p" * 5_000},
+    ],
+)
 def test_nonsense_is_asked_again(db: None, body: dict[str, str]) -> None:
     assert anonymous().post("/sign-in", body).status_code == 422
 
@@ -105,12 +131,17 @@ def test_ones_own_password(people: dict[str, Person]) -> None:
 
 
 def test_the_current_password_is_guessed_as_slowly(owner: Client) -> None:
-    answers = [owner.post("/account", {"current": "wrong", "password": NEW, "again": NEW}).content.decode() for _ in range(6)]
+    answers = [
+        owner.post("/account", {"current": "wrong", "password": NEW, "again": NEW}).content.decode()
+        for _ in range(6)
+    ]
     assert "Too many tries" in answers[5]
     assert "Too many tries" not in answers[4]
 
 
-def test_the_owner_looks_after_people(owner: Client, people: dict[str, Person], clients: dict[str, Client]) -> None:
+def test_the_owner_looks_after_people(
+    owner: Client, people: dict[str, Person], clients: dict[str, Client]
+) -> None:
     new = {"email": "New@x.example", "name": "<b>Nora</b>", "role": "billing", "password": NEW}
     assert owner.post("/people/add", new).status_code == 302
     again = owner.post("/people/add", new)
@@ -141,7 +172,17 @@ def test_there_is_always_an_owner(owner: Client, people: dict[str, Person]) -> N
     assert owner.get("/people").status_code == 403
 
 
-@pytest.mark.parametrize("wrong", [{"email": "nope"}, {"role": "boss"}, {"password": "short"}, {"password": ""}, {"name": "n" * 121}, {"email": ""}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"email": "nope"},
+        {"role": "boss"},
+        {"password": "short"},
+        {"password": ""},
+        {"name": "n" * 121},
+        {"email": ""},
+    ],
+)
 def test_a_wrong_field_adds_nobody(owner: Client, wrong: dict[str, str]) -> None:
     good = {"email": "new@x.example", "name": "N", "role": "viewer", "password": NEW}
     assert owner.post("/people/add", {**good, **wrong}).status_code == 422

@@ -27,7 +27,10 @@ APPEND = """INSERT INTO audit_auditevent (number, at, kind, actor, subject, fact
 
 
 def write(count: int) -> list[AuditEvent]:
-    return [record(Kind.INSTANCE_EDITED, "operator:a@example.com", f"instance:i{number}", number=number) for number in range(count)]
+    return [
+        record(Kind.INSTANCE_EDITED, "operator:a@example.com", f"instance:i{number}", number=number)
+        for number in range(count)
+    ]
 
 
 def tamper(sql: str) -> None:
@@ -69,9 +72,19 @@ def test_the_vocabulary_is_closed() -> None:
 def test_facts_hold_no_secret_and_are_plain_json() -> None:
     identifier = uuid4()
     event = record(
-        Kind.INSTANCE_KEY_REPLACED, "operator:a@example.com\nsystem", "instance:acme", secret="hunter2hunter2", key_id="key-1", api_key="sk_live_abcdefgh",
-        text="Authorization was sk_live_abcdefghijk", nested={"password": "p", "list": [Decimal("1.50"), identifier, 1.5]},
-        at=datetime(2026, 1, 2, tzinfo=UTC), odd="a\x00b\ud800c", number=7, none=None, yes=True,
+        Kind.INSTANCE_KEY_REPLACED,
+        "operator:a@example.com\nsystem",
+        "instance:acme",
+        secret="hunter2hunter2",
+        key_id="key-1",
+        api_key="sk_live_abcdefgh",
+        text="Authorization was sk_live_abcdefghijk",
+        nested={"password": "p", "list": [Decimal("1.50"), identifier, 1.5]},
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+        odd="a\x00b\ud800c",
+        number=7,
+        none=None,
+        yes=True,
     )
     event.refresh_from_db()
     facts = event.facts
@@ -79,25 +92,34 @@ def test_facts_hold_no_secret_and_are_plain_json() -> None:
     assert "sk_live" not in str(facts)
     assert facts["key_id"] == "key-1"
     assert facts["nested"] == {"password": "[scrubbed]", "list": ["1.50", str(identifier), "1.5"]}
-    assert (facts["at"], facts["odd"], facts["number"], facts["none"], facts["yes"]) == ("2026-01-02T00:00:00+00:00", "ab?c", 7, None, True)
+    assert (facts["at"], facts["odd"], facts["number"], facts["none"], facts["yes"]) == (
+        "2026-01-02T00:00:00+00:00",
+        "ab?c",
+        7,
+        None,
+        True,
+    )
     assert event.actor == "operator:a@example.com system"
     assert verify_chain().ok
 
 
-@pytest.mark.parametrize(("sql", "broken_at"), [
-    ("UPDATE audit_auditevent SET facts = '{\"number\": 99}' WHERE number = 2", 2),
-    ("UPDATE audit_auditevent SET actor = 'operator:b@example.com' WHERE number = 3", 3),
-    ("UPDATE audit_auditevent SET subject = 'instance:x' WHERE number = 1", 1),
-    ("UPDATE audit_auditevent SET at = at + interval '1 microsecond' WHERE number = 4", 4),
-    ("UPDATE audit_auditevent SET kind = 'instance.added' WHERE number = 5", 5),
-    ("DELETE FROM audit_auditevent WHERE number = 3", 3),
-    ("DELETE FROM audit_auditevent WHERE number = 1", 1),
-    ("DELETE FROM audit_auditevent WHERE number = 5", 5),
-    ("DELETE FROM audit_auditevent", 1),
-    ("DELETE FROM audit_audithead", 1),
-    (SWAP, 2),
-    (APPEND, 6),
-])
+@pytest.mark.parametrize(
+    ("sql", "broken_at"),
+    [
+        ("UPDATE audit_auditevent SET facts = '{\"number\": 99}' WHERE number = 2", 2),
+        ("UPDATE audit_auditevent SET actor = 'operator:b@example.com' WHERE number = 3", 3),
+        ("UPDATE audit_auditevent SET subject = 'instance:x' WHERE number = 1", 1),
+        ("UPDATE audit_auditevent SET at = at + interval '1 microsecond' WHERE number = 4", 4),
+        ("UPDATE audit_auditevent SET kind = 'instance.added' WHERE number = 5", 5),
+        ("DELETE FROM audit_auditevent WHERE number = 3", 3),
+        ("DELETE FROM audit_auditevent WHERE number = 1", 1),
+        ("DELETE FROM audit_auditevent WHERE number = 5", 5),
+        ("DELETE FROM audit_auditevent", 1),
+        ("DELETE FROM audit_audithead", 1),
+        (SWAP, 2),
+        (APPEND, 6),
+    ],
+)
 def test_tampering_is_found(sql: str, broken_at: int) -> None:
     write(5)
     tamper(sql)
@@ -109,7 +131,11 @@ def test_tampering_is_found(sql: str, broken_at: int) -> None:
 
 def test_the_database_itself_refuses_changes() -> None:
     event = write(1)[0]
-    for change in (lambda: AuditEvent.objects.update(actor="x"), event.delete, lambda: AuditEvent.objects.all().delete()):
+    for change in (
+        lambda: AuditEvent.objects.update(actor="x"),
+        event.delete,
+        lambda: AuditEvent.objects.all().delete(),
+    ):
         with pytest.raises(DatabaseError, match="only ever added"), transaction.atomic():
             change()
 
@@ -151,13 +177,18 @@ def test_pages() -> None:
 
 
 json_like = st.recursive(
-    st.none() | st.booleans() | st.integers(-10**30, 10**30) | st.text(max_size=20) | st.floats(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8,
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(max_size=20) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
 )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=5), json_like, max_size=4), st.text(max_size=300), st.text(max_size=300))
+@given(
+    st.dictionaries(st.text("abcdefgh", min_size=1, max_size=5), json_like, max_size=4),
+    st.text(max_size=300),
+    st.text(max_size=300),
+)
 def test_any_facts_survive_the_database(facts: dict, actor: str, subject: str) -> None:
     facts.pop("kind", None)
     record(Kind.SIGNED_IN, actor, subject, **facts)

@@ -48,7 +48,14 @@ class Remote:
         from datetime import UTC, datetime
 
         time = datetime.fromtimestamp(now, UTC).isoformat()
-        return 200, {**base, "instance": self.name, "org": self.org, "version": "9.9", "capabilities": ["billing", "usage"], "serverTime": time}
+        return 200, {
+            **base,
+            "instance": self.name,
+            "org": self.org,
+            "version": "9.9",
+            "capabilities": ["billing", "usage"],
+            "serverTime": time,
+        }
 
 
 @contextlib.contextmanager
@@ -59,7 +66,9 @@ def remote(**options) -> Iterator[Remote]:
         def do_GET(self) -> None:
             state.seen.append(self.path)
             headers = list(self.headers.items())
-            status, body = state.answer(Request("GET", self.path, self.headers["Host"], headers, b"", peer="127.0.0.1"))
+            status, body = state.answer(
+                Request("GET", self.path, self.headers["Host"], headers, b"", peer="127.0.0.1")
+            )
             raw = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(raw)))

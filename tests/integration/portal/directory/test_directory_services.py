@@ -32,7 +32,14 @@ def _here(settings) -> None:
 
 def add(there: Remote | str, **extra) -> Instance:
     url = there if isinstance(there, str) else there.url
-    fields = {"name": "acme", "org_id": "org-acme", "title": "Acme", "key": NewKey("key-1", SECRET), "actor": ACTOR, **extra}
+    fields = {
+        "name": "acme",
+        "org_id": "org-acme",
+        "title": "Acme",
+        "key": NewKey("key-1", SECRET),
+        "actor": ACTOR,
+        **extra,
+    }
     return services.add_instance(base_url=url, **fields)
 
 
@@ -44,7 +51,12 @@ def test_add_checks_at_once() -> None:
     with remote() as there:
         instance = add(there.url + "/")
     assert instance.base_url == there.url
-    assert (instance.check_ok, instance.check_code, instance.remote_mode, instance.remote_version) == (True, "ok", "sha256", "9.9")
+    assert (instance.check_ok, instance.check_code, instance.remote_mode, instance.remote_version) == (
+        True,
+        "ok",
+        "sha256",
+        "9.9",
+    )
     assert instance.remote_capabilities == ["billing", "usage"]
     assert abs(instance.clock_offset_ms) < 2000
     assert there.seen == ["/api/system/federation.status"] * 2
@@ -52,11 +64,18 @@ def test_add_checks_at_once() -> None:
     assert (instance.ai_cap_cents, instance.currency, instance.version) == (5000, "usd", 1)
 
 
-@pytest.mark.parametrize(("there", "code"), [
-    ({"secret": "another-secret-of-some-length"}, "bad_signature"), ({"enabled": False}, "federation_off"),
-    ({"ignores_signatures": True}, "signature_ignored"), ({"name": "other"}, "response_identity_mismatch"),
-    ({"org": "org-other"}, "response_identity_mismatch"), ({"shift": -4000.0}, "timestamp_out_of_window"), ({"algorithm": "h31"}, None),
-])
+@pytest.mark.parametrize(
+    ("there", "code"),
+    [
+        ({"secret": "another-secret-of-some-length"}, "bad_signature"),
+        ({"enabled": False}, "federation_off"),
+        ({"ignores_signatures": True}, "signature_ignored"),
+        ({"name": "other"}, "response_identity_mismatch"),
+        ({"org": "org-other"}, "response_identity_mismatch"),
+        ({"shift": -4000.0}, "timestamp_out_of_window"),
+        ({"algorithm": "h31"}, None),
+    ],
+)
 def test_what_a_check_finds(there: dict, code: str | None) -> None:
     with remote(**there) as instance_there:
         instance = add(instance_there)
@@ -76,10 +95,16 @@ def test_an_instance_that_is_not_there_yet_can_be_added() -> None:
     assert (instance.check_ok, instance.check_code) == (False, "connect_failed")
 
 
-@pytest.mark.parametrize(("url", "code"), [
-    ("http://example.com", "base_url_not_allowed"), ("https://127.0.0.2", "ssrf_blocked"), ("https://169.254.169.254", "ssrf_blocked"),
-    ("https://user@example.com", "base_url_not_allowed"), ("https://localhost:8000", "ssrf_blocked"),
-])
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://example.com", "base_url_not_allowed"),
+        ("https://127.0.0.2", "ssrf_blocked"),
+        ("https://169.254.169.254", "ssrf_blocked"),
+        ("https://user@example.com", "base_url_not_allowed"),
+        ("https://localhost:8000", "ssrf_blocked"),
+    ],
+)
 def test_the_guard_stands_before_the_row(url: str, code: str) -> None:
     with pytest.raises(Problem) as caught:
         add(url)
@@ -95,10 +120,24 @@ def test_a_public_name_with_an_inner_address_is_refused_when_it_is_stored(monkey
     assert caught.value.code == "ssrf_blocked"
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("name", "Acme"), ("name", "a b"), ("name", "-a"), ("name", ""), ("name", "x" * 64), ("org_id", ""), ("org_id", "a b"), ("currency", "USD"), ("currency", "eu"),
-    ("ai_cap_cents", -1), ("billing_email", "nobody"), ("title", "x" * 201), ("environment", ""),
-])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "Acme"),
+        ("name", "a b"),
+        ("name", "-a"),
+        ("name", ""),
+        ("name", "x" * 64),
+        ("org_id", ""),
+        ("org_id", "a b"),
+        ("currency", "USD"),
+        ("currency", "eu"),
+        ("ai_cap_cents", -1),
+        ("billing_email", "nobody"),
+        ("title", "x" * 201),
+        ("environment", ""),
+    ],
+)
 def test_fields_are_checked(field: str, value: object) -> None:
     with remote() as there, pytest.raises(Problem) as caught:
         add(there, **{field: value})
@@ -106,12 +145,21 @@ def test_fields_are_checked(field: str, value: object) -> None:
     assert not Instance.objects.exists()
 
 
-@pytest.mark.parametrize(("key", "code"), [
-    (NewKey("key-1", ""), "invalid_key"), (NewKey("key-1", "short"), "weak_secret"), (NewKey("key-1", "a" * 40), "weak_secret"),
-    (NewKey("key-1", "x" * 600 + SECRET), "invalid_key"), (NewKey("key 1", SECRET), "invalid_key"), (NewKey("", SECRET), "invalid_key"),
-    (NewKey("key-1", SECRET, "md5"), "invalid_key"), (NewKey("key-1", SECRET, "sha256", "admin"), "invalid_key"),
-    (NewKey("key-1", SECRET + "\n"), "invalid_key"), (NewKey("key-1", "short", "h31"), "weak_secret"),
-])
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        (NewKey("key-1", ""), "invalid_key"),
+        (NewKey("key-1", "short"), "weak_secret"),
+        (NewKey("key-1", "a" * 40), "weak_secret"),
+        (NewKey("key-1", "x" * 600 + SECRET), "invalid_key"),
+        (NewKey("key 1", SECRET), "invalid_key"),
+        (NewKey("", SECRET), "invalid_key"),
+        (NewKey("key-1", SECRET, "md5"), "invalid_key"),
+        (NewKey("key-1", SECRET, "sha256", "admin"), "invalid_key"),
+        (NewKey("key-1", SECRET + "\n"), "invalid_key"),
+        (NewKey("key-1", "short", "h31"), "weak_secret"),
+    ],
+)
 def test_keys_are_checked(key: NewKey, code: str) -> None:
     with remote() as there, pytest.raises(Problem) as caught:
         add(there, key=key)
@@ -134,7 +182,10 @@ def test_h31_is_for_development(settings) -> None:
 
 def test_the_secret_is_sealed_to_its_row() -> None:
     with remote() as there:
-        first, second = add(there), add(there, name="b", org_id="org-b", key=NewKey("key-1", "Qm4vT9xL1rW6nB3yKd8J"))
+        first, second = (
+            add(there),
+            add(there, name="b", org_id="org-b", key=NewKey("key-1", "Qm4vT9xL1rW6nB3yKd8J")),
+        )
     one, two = queries.current_key(first), queries.current_key(second)
     assert SECRET not in one.sealed
     assert queries.target_of(first).key.secret == SECRET.encode()
@@ -185,9 +236,13 @@ def test_edit_with_the_version_that_was_seen() -> None:
         with pytest.raises(Problem) as caught:
             services.edit_instance(instance.pk, 1, actor=ACTOR, title="Other")
         assert (caught.value.status, caught.value.code) == (409, "conflict")
-        assert services.edit_instance(instance.pk, 2, actor=ACTOR, title="Acme Ltd").version == 2   # nothing changed
+        assert (
+            services.edit_instance(instance.pk, 2, actor=ACTOR, title="Acme Ltd").version == 2
+        )  # nothing changed
         assert len(there.seen) == 2
-        moved = services.edit_instance(instance.pk, 2, actor=ACTOR, base_url=there.url.replace("127.0.0.1", "127.0.0.1") + "/app")
+        moved = services.edit_instance(
+            instance.pk, 2, actor=ACTOR, base_url=there.url.replace("127.0.0.1", "127.0.0.1") + "/app"
+        )
         assert moved.base_url.endswith("/app")
         assert there.seen[-1] == "/app/api/system/federation.status"
     with pytest.raises(Problem) as caught:
@@ -207,7 +262,13 @@ def test_disable_and_enable() -> None:
         assert services.disable_instance(instance.pk, 2, actor=ACTOR).version == 2
         assert list(queries.enabled_instances()) == []
         assert services.enable_instance(instance.pk, 2, actor=ACTOR).version == 3
-    assert kinds() == ["instance.added", "instance.checked", "instance.disabled", "instance.enabled", "instance.checked"]
+    assert kinds() == [
+        "instance.added",
+        "instance.checked",
+        "instance.disabled",
+        "instance.enabled",
+        "instance.checked",
+    ]
 
 
 def test_replace_a_key() -> None:
@@ -217,7 +278,7 @@ def test_replace_a_key() -> None:
         assert not services.check_instance(instance).check_ok
         replaced = services.replace_key(instance.pk, 1, NewKey("key-1", there.secret), actor=ACTOR)
         assert (replaced.check_ok, replaced.version) == (True, 2)
-        with pytest.raises(Problem) as caught:   # the form was submitted twice
+        with pytest.raises(Problem) as caught:  # the form was submitted twice
             services.replace_key(instance.pk, 1, NewKey("key-1", there.secret), actor=ACTOR)
         assert caught.value.code == "conflict"
     assert instance.keys.count() == 2
@@ -269,10 +330,16 @@ def test_two_operators_at_once() -> None:
 
 def rows(count: int) -> None:
     for number in range(count):
-        at = clock.now() + timedelta(seconds=number // 2)   # pairs of the same age
+        at = clock.now() + timedelta(seconds=number // 2)  # pairs of the same age
         Instance.objects.create(
-            name=f"i{number:02}", org_id=f"org{number}", title=f"Title {number % 3}", base_url=f"https://i{number}.example",
-            created_at=at, updated_at=at, check_ok={0: None, 1: True, 2: False}[number % 3], enabled=number % 4 != 0,
+            name=f"i{number:02}",
+            org_id=f"org{number}",
+            title=f"Title {number % 3}",
+            base_url=f"https://i{number}.example",
+            created_at=at,
+            updated_at=at,
+            check_ok={0: None, 1: True, 2: False}[number % 3],
+            enabled=number % 4 != 0,
         )
 
 
@@ -302,10 +369,19 @@ def test_filters() -> None:
     assert queries.list_instances(mode="v2").total == 0
 
 
-@pytest.mark.parametrize("options", [
-    {"sort": "sealed"}, {"sort": "keys__sealed"}, {"sort": "name;"}, {"state": "x"}, {"cursor": "x"}, {"search": "a\x00"},
-    {"cursor": "WyJ4IiwieSJd"}, {"cursor": "WyJ4IiwiMDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwIl0"},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sort": "sealed"},
+        {"sort": "keys__sealed"},
+        {"sort": "name;"},
+        {"state": "x"},
+        {"cursor": "x"},
+        {"search": "a\x00"},
+        {"cursor": "WyJ4IiwieSJd"},
+        {"cursor": "WyJ4IiwiMDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwIl0"},
+    ],
+)
 def test_bad_options(options: dict) -> None:
     with pytest.raises(Problem) as caught:
         queries.list_instances(**options)
@@ -318,12 +394,18 @@ def test_many_targets_in_two_queries(django_assert_num_queries) -> None:
             add(there, name=f"i{number}", org_id=f"o{number}")
     with django_assert_num_queries(2):
         pairs = queries.targets_of(queries.enabled_instances())
-    assert [(row.name, target.name, target.org_id) for row, target in pairs] == [(f"i{n}", f"i{n}", f"o{n}") for n in range(3)]
+    assert [(row.name, target.name, target.org_id) for row, target in pairs] == [
+        (f"i{n}", f"i{n}", f"o{n}") for n in range(3)
+    ]
     assert all(target.key for _, target in pairs)
 
 
 def test_unknown_ids() -> None:
-    for look in (lambda: queries.get_instance("x"), lambda: queries.get_by_name("x"), lambda: queries.get_by_org("x")):
+    for look in (
+        lambda: queries.get_instance("x"),
+        lambda: queries.get_by_name("x"),
+        lambda: queries.get_by_org("x"),
+    ):
         with pytest.raises(Problem) as caught:
             look()
         assert caught.value.status == 404

@@ -16,8 +16,13 @@ def enrol(fake: FakeInstance, **more: object) -> Instance:
     """A row of the directory for a fake, without the check that adding one by the front door makes."""
     now = clock.now()
     instance = Instance.objects.create(
-        name=fake.name, title=fake.name.title(), org_id=f"org_{fake.name}", base_url=fake.base_url,
-        created_at=now, updated_at=now, **more,
+        name=fake.name,
+        title=fake.name.title(),
+        org_id=f"org_{fake.name}",
+        base_url=fake.base_url,
+        created_at=now,
+        updated_at=now,
+        **more,
     )
     seal_key(instance, NewKey(f"key-{fake.name}", fake.secret)).save()
     return instance

@@ -64,12 +64,24 @@ class FakeInstance:
             number = len(self.invoices) + 1
             now = clock.now().isoformat()
             self.invoices[str(number)] = {
-                "id": str(number), "number": f"{self.name}-{number:04}",
+                "id": str(number),
+                "number": f"{self.name}-{number:04}",
                 "customer": {"id": "1", "name": "A customer", "email": "c@example.com"},
-                "periodFrom": "2026-01-01T00:00:00Z", "periodTo": "2026-02-01T00:00:00Z", "status": status,
-                "subtotalCents": cents, "taxCents": 0, "totalCents": cents, "amountPaidCents": cents if status == "paid" else 0,
-                "currency": self.currency, "createdAt": now, "updatedAt": now, "sentAt": None, "paidAt": None,
-                "stripeInvoiceId": None, "hostedInvoiceUrl": None, **more,
+                "periodFrom": "2026-01-01T00:00:00Z",
+                "periodTo": "2026-02-01T00:00:00Z",
+                "status": status,
+                "subtotalCents": cents,
+                "taxCents": 0,
+                "totalCents": cents,
+                "amountPaidCents": cents if status == "paid" else 0,
+                "currency": self.currency,
+                "createdAt": now,
+                "updatedAt": now,
+                "sentAt": None,
+                "paidAt": None,
+                "stripeInvoiceId": None,
+                "hostedInvoiceUrl": None,
+                **more,
             }
             self.changed(str(number))
             return str(number)
@@ -81,7 +93,9 @@ class FakeInstance:
 
     def changed(self, invoice_id: str) -> None:
         seq = len(self.changes) + 1
-        self.changes.append({"seq": seq, "type": "invoice.updated", "at": clock.now().isoformat(), "id": invoice_id})
+        self.changes.append(
+            {"seq": seq, "type": "invoice.updated", "at": clock.now().isoformat(), "id": invoice_id}
+        )
 
     # what it answers
 
@@ -95,8 +109,11 @@ class FakeInstance:
             authority = f"127.0.0.1:{self.server.server_port}"
             try:
                 verify(
-                    Request(method, target, authority, headers, body), self.keyring,
-                    Policy(accept=("sha256",)), now=clock.timestamp(), replay=self.replay,
+                    Request(method, target, authority, headers, body),
+                    self.keyring,
+                    Policy(accept=("sha256",)),
+                    now=clock.timestamp(),
+                    replay=self.replay,
                 )
             except Refused as refused:
                 return refused.status, {"ok": False, "error": str(refused), "reason": refused.code}
@@ -107,12 +124,26 @@ class FakeInstance:
 
     def read(self, path: str, query: dict[str, str], *, signed: bool) -> Answer:
         if path == "/api/system/federation.status":
-            more = {"serverTime": clock.now().isoformat(), "version": "1", "capabilities": ["billing"]} if signed else {}
+            more = (
+                {"serverTime": clock.now().isoformat(), "version": "1", "capabilities": ["billing"]}
+                if signed
+                else {}
+            )
             return 200, {"ok": True, "enabled": True, "mode": "sha256", **more}
         if path == "/api/billing/preview":
-            return 200, {"ok": True, "count": len(self.leads), "totalCents": sum(self.leads), "currency": self.currency, "lines": []}
+            return 200, {
+                "ok": True,
+                "count": len(self.leads),
+                "totalCents": sum(self.leads),
+                "currency": self.currency,
+                "lines": [],
+            }
         if path == "/api/billing/list":
-            items = [item for item in reversed(self.invoices.values()) if item["status"] == query.get("status", item["status"])]
+            items = [
+                item
+                for item in reversed(self.invoices.values())
+                if item["status"] == query.get("status", item["status"])
+            ]
             return 200, {"ok": True, "items": items, "nextCursor": None}
         if path == "/api/federation/changes":
             return self.feed(query.get("cursor", ""))
@@ -127,7 +158,11 @@ class FakeInstance:
             end = int(at) + len(chosen)
             items = [{**change, "invoice": self.invoices[change["id"]]} for change in chosen]
         return 200, {
-            "ok": True, "epoch": self.epoch, "items": items, "nextCursor": f"{self.epoch}:{end}", "hasMore": end < len(self.changes),
+            "ok": True,
+            "epoch": self.epoch,
+            "items": items,
+            "nextCursor": f"{self.epoch}:{end}",
+            "hasMore": end < len(self.changes),
         }
 
     def write(self, path: str, body: dict[str, Any], key: str) -> Answer:
@@ -144,14 +179,30 @@ class FakeInstance:
             made = [self.add_invoice(cents) for cents in self.leads]
             self.leads = []
             invoices = [self.invoices[one] for one in made]
-            return 200, {"ok": True, "reused": False, "invoice": invoices[0] if invoices else None, "invoices": invoices}
+            return 200, {
+                "ok": True,
+                "reused": False,
+                "invoice": invoices[0] if invoices else None,
+                "invoices": invoices,
+            }
         self.effects[f"send {body['id']}"] += 1
         invoice = self.invoices.get(body["id"])
         if invoice is None:
             return 404, {"ok": False, "error": "There is no such invoice.", "reason": "not_found"}
         url = f"https://pay.example/{self.name}/{body['id']}"
-        self.change_invoice(body["id"], status="open", hostedInvoiceUrl=url, stripeInvoiceId=f"in_{body['id']}")
-        return 200, {"ok": True, "stripeInvoice": {"id": f"in_{body['id']}", "number": "N", "status": "open", "amountDue": 1, "hostedInvoiceUrl": url}}
+        self.change_invoice(
+            body["id"], status="open", hostedInvoiceUrl=url, stripeInvoiceId=f"in_{body['id']}"
+        )
+        return 200, {
+            "ok": True,
+            "stripeInvoice": {
+                "id": f"in_{body['id']}",
+                "number": "N",
+                "status": "open",
+                "amountDue": 1,
+                "hostedInvoiceUrl": url,
+            },
+        }
 
 
 def _handler(instance: FakeInstance) -> type[BaseHTTPRequestHandler]:
@@ -174,7 +225,9 @@ def _handler(instance: FakeInstance) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(content)
             except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True   # the portal died while we were at it; that is what some tests are about
+                self.close_connection = (
+                    True  # the portal died while we were at it; that is what some tests are about
+                )
 
         def log_request(self, code: object = "-", size: object = "-") -> None:
             """The tests' output is theirs."""

@@ -29,7 +29,8 @@ def mirror_of(fake, instance) -> None:
     rows = ClientInvoice.objects.filter(instance=instance)
     shown = {row.remote_id: (row.status, row.total_cents, row.amount_paid_cents, row.number) for row in rows}
     there = {
-        one["id"]: (one["status"], one["totalCents"], one["amountPaidCents"], one["number"]) for one in fake.invoices.values()
+        one["id"]: (one["status"], one["totalCents"], one["amountPaidCents"], one["number"])
+        for one in fake.invoices.values()
     }
     assert shown == there
 
@@ -58,7 +59,7 @@ def test_any_life_of_invoices_ends_in_the_same_mirror(fleet):
             else:
                 status = chance.choice(["draft", "open", "paid", "void", "uncollectible"])
                 fake.change_invoice(chance.choice(list(fake.invoices)), status=status)
-        if chance.random() < 0.3:   # restored from a backup, or made anew
+        if chance.random() < 0.3:  # restored from a backup, or made anew
             fake.epoch += "'"
         pull(one)
         mirror_of(fake, instance)
@@ -68,10 +69,10 @@ def test_a_page_read_twice_changes_nothing(fleet):
     [(fake, _)] = one = fleet("ada")
     fake.add_invoice(100)
     pull(one)
-    SyncState.objects.update(cursor="", epoch="")   # as if the commit of the cursor had been lost
+    SyncState.objects.update(cursor="", epoch="")  # as if the commit of the cursor had been lost
     ClientInvoice.objects.update(customer_name="touched")
     pull(one)
-    assert ClientInvoice.objects.get().customer_name == "touched"   # the same seq is no news
+    assert ClientInvoice.objects.get().customer_name == "touched"  # the same seq is no news
 
 
 def test_a_new_epoch_starts_over_and_drops_what_is_gone(fleet):
@@ -119,9 +120,14 @@ def test_a_dead_instance_is_never_a_silent_zero(fleet):
     [stale] = found.coverage.stale
     assert (stale.instance, stale.code) == (dead[1], "connect_failed")
     assert stale.since is not None
-    assert {row.label: row.outstanding_cents for row in found.rows} == {"Ada": 101, "Bob": 100}   # its last known figures stay
+    assert {row.label: row.outstanding_cents for row in found.rows} == {
+        "Ada": 101,
+        "Bob": 100,
+    }  # its last known figures stay
     assert str(found.coverage).startswith("2 of 3, as of ")
-    assert found.coverage.as_of == min(SyncState.objects.exclude(pk=dead[1].pk).values_list("synced_at", flat=True))
+    assert found.coverage.as_of == min(
+        SyncState.objects.exclude(pk=dead[1].pk).values_list("synced_at", flat=True)
+    )
 
 
 def test_an_instance_never_reached_is_named(fleet):
@@ -160,26 +166,45 @@ def test_currencies_are_never_added_up(fleet):
         fake.add_invoice(3, status="void")
     pull([ada, bob])
     found = queries.totals("month")
-    assert {row.currency: (row.count, row.draft_cents, row.billed_cents, row.paid_cents, row.outstanding_cents) for row in found.sums} == {
-        "jpy": (4, 70, 1500, 1200, 300), "usd": (4, 70, 1500, 1200, 300),
+    assert {
+        row.currency: (row.count, row.draft_cents, row.billed_cents, row.paid_cents, row.outstanding_cents)
+        for row in found.sums
+    } == {
+        "jpy": (4, 70, 1500, 1200, 300),
+        "usd": (4, 70, 1500, 1200, 300),
     }
-    assert {(row.key, row.currency) for row in found.rows} == {(f"{clock.now():%Y-%m}", "jpy"), (f"{clock.now():%Y-%m}", "usd")}
+    assert {(row.key, row.currency) for row in found.rows} == {
+        (f"{clock.now():%Y-%m}", "jpy"),
+        (f"{clock.now():%Y-%m}", "usd"),
+    }
 
 
 def test_months_are_the_providers(fleet, settings):
     settings.PROVIDER_TIME_ZONE = "America/New_York"
     [(fake, _)] = one = fleet("ada")
-    fake.add_invoice(1, createdAt="2026-03-01T04:59:59Z")   # still February in New York
+    fake.add_invoice(1, createdAt="2026-03-01T04:59:59Z")  # still February in New York
     fake.add_invoice(2, createdAt="2026-03-01T05:00:00Z")
     pull(one)
-    assert [(row.key, row.total_cents) for row in queries.totals("month").rows] == [("2026-03", 2), ("2026-02", 1)]
+    assert [(row.key, row.total_cents) for row in queries.totals("month").rows] == [
+        ("2026-03", 2),
+        ("2026-02", 1),
+    ]
 
 
-@pytest.mark.parametrize(("more", "code"), [
-    ({"totalCents": -5}, "unexpected_shape"), ({"totalCents": 1.5}, "unexpected_shape"), ({"totalCents": True}, "unexpected_shape"),
-    ({"totalCents": 10**18}, "unexpected_shape"), ({"currency": "dollars"}, "unexpected_shape"), ({"status": "weird"}, "unexpected_shape"),
-    ({"createdAt": "2026-01-01T00:00:00"}, "unexpected_shape"), ({"createdAt": 5}, "unexpected_shape"), ({"id": "a\u0007b"}, "unexpected_shape"),
-])
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"totalCents": -5}, "unexpected_shape"),
+        ({"totalCents": 1.5}, "unexpected_shape"),
+        ({"totalCents": True}, "unexpected_shape"),
+        ({"totalCents": 10**18}, "unexpected_shape"),
+        ({"currency": "dollars"}, "unexpected_shape"),
+        ({"status": "weird"}, "unexpected_shape"),
+        ({"createdAt": "2026-01-01T00:00:00"}, "unexpected_shape"),
+        ({"createdAt": 5}, "unexpected_shape"),
+        ({"id": "a\u0007b"}, "unexpected_shape"),
+    ],
+)
 def test_an_invoice_that_makes_no_sense_stops_the_sync_and_changes_nothing(fleet, more, code):
     [(fake, _)] = one = fleet("ada")
     fake.add_invoice(100)
@@ -195,7 +220,9 @@ def test_an_invoice_that_makes_no_sense_stops_the_sync_and_changes_nothing(fleet
 def test_words_of_strangers_are_cleaned_not_refused(fleet):
     [(fake, _)] = one = fleet("ada")
     fake.add_invoice(
-        1, customer={"id": "1", "name": "Tab\there\u0007 " + "x" * 500, "email": None}, hostedInvoiceUrl="javascript:alert(1)",
+        1,
+        customer={"id": "1", "name": "Tab\there\u0007 " + "x" * 500, "email": None},
+        hostedInvoiceUrl="javascript:alert(1)",
     )
     pull(one)
     row = ClientInvoice.objects.get()
@@ -207,7 +234,8 @@ def test_words_of_strangers_are_cleaned_not_refused(fleet):
 def test_an_endless_feed_is_cut_off(fleet):
     [(fake, _)] = one = fleet("ada")
     fake.faults["/api/federation/changes"] = (
-        200, {"ok": True, "epoch": "e", "items": [], "nextCursor": "same", "hasMore": True},
+        200,
+        {"ok": True, "epoch": "e", "items": [], "nextCursor": "same", "hasMore": True},
     )
     pull(one)
     assert SyncState.objects.get().last_outcome == "page_cap"
@@ -231,7 +259,9 @@ def test_a_page_that_another_worker_has_overtaken_is_dropped(fleet):
     behind = SyncState.objects.get()
     fake.add_invoice(2)
     pull(one)
-    page = ChangesPage.model_validate({"epoch": "epoch-1", "items": [], "nextCursor": "epoch-1:0", "hasMore": False})
+    page = ChangesPage.model_validate(
+        {"epoch": "epoch-1", "items": [], "nextCursor": "epoch-1:0", "hasMore": False}
+    )
     assert sync._apply(behind, page) is None
     assert SyncState.objects.get().cursor == "epoch-1:2"
 
@@ -278,7 +308,9 @@ def test_pages_of_invoices_join_without_gap_or_repeat(fleet):
 def test_filters(fleet):
     [(fake, instance)] = one = fleet("ada")
     fake.add_invoice(1, status="paid", createdAt="2026-01-31T23:59:59Z")
-    fake.add_invoice(2, createdAt="2026-02-01T00:00:00Z", customer={"id": "9", "name": "100% Ltd_", "email": "x@y.example"})
+    fake.add_invoice(
+        2, createdAt="2026-02-01T00:00:00Z", customer={"id": "9", "name": "100% Ltd_", "email": "x@y.example"}
+    )
     pull(one)
 
     def found(**chosen):

@@ -19,7 +19,9 @@ ACTOR = "operator:ada@example.com"
 
 def work(run: FleetRun) -> queries.RunView:
     """Do what a worker would do with the run's jobs."""
-    for job in ProcrastinateJob.objects.filter(task_name="fleet.run_shard", args__run_id=str(run.pk), status="todo"):
+    for job in ProcrastinateJob.objects.filter(
+        task_name="fleet.run_shard", args__run_id=str(run.pk), status="todo"
+    ):
         execution.work_on_calls(run.pk, job.args["call_ids"])
     return queries.run_with_calls(run.pk)
 
@@ -40,7 +42,9 @@ def test_drafts_are_made_once_however_often_the_job_runs(fleet):
     two = fleet("ada", "bob")
     run = start("draft", two)
     work(run)
-    FleetCall.objects.update(status="running")   # as a worker that died before it could write the outcome leaves them
+    FleetCall.objects.update(
+        status="running"
+    )  # as a worker that died before it could write the outcome leaves them
     FleetRun.objects.update(status="running", finished_at=None)
     view = work(run)
     assert [fake.effects["draft"] for fake, _ in two] == [1, 1]
@@ -56,14 +60,19 @@ def test_send_takes_every_draft_and_only_drafts(fleet):
     view = work(start("send", one))
     assert view.calls[0].result["sentCount"] == 2
     assert fake.effects == {"send 1": 1, "send 3": 1}
-    assert view.calls[0].result["sent"][0]["stripe"]["hostedInvoiceUrl"].startswith("https://pay.example/ada/")
+    assert (
+        view.calls[0].result["sent"][0]["stripe"]["hostedInvoiceUrl"].startswith("https://pay.example/ada/")
+    )
 
 
 def test_send_of_named_invoices_has_a_call_for_each(fleet):
     [(fake, _)] = one = fleet("ada")
     fake.add_invoice(500)
     view = work(start("send", one, {"invoiceIds": ["1", "77"]}))
-    assert [(call.subject, call.status, call.code) for call in view.calls] == [("1", "ok", "ok"), ("77", "failed", "not_found")]
+    assert [(call.subject, call.status, call.code) for call in view.calls] == [
+        ("1", "ok", "ok"),
+        ("77", "failed", "not_found"),
+    ]
 
 
 def test_one_refused_invoice_does_not_keep_the_others(fleet):
@@ -71,9 +80,18 @@ def test_one_refused_invoice_does_not_keep_the_others(fleet):
     for cents in (100, 200, 300):
         fake.add_invoice(cents)
     original = fake.do
-    fake.do = lambda path, body: (409, {"ok": False, "error": "no", "reason": "conflict"}) if body["id"] == "2" else original(path, body)
+    fake.do = lambda path, body: (
+        (409, {"ok": False, "error": "no", "reason": "conflict"})
+        if body["id"] == "2"
+        else original(path, body)
+    )
     [call] = work(start("send", one)).calls
-    assert (call.status, call.code, call.result["sentCount"], call.result["failedCount"]) == ("failed", "conflict", 2, 1)
+    assert (call.status, call.code, call.result["sentCount"], call.result["failedCount"]) == (
+        "failed",
+        "conflict",
+        2,
+        1,
+    )
 
 
 def test_a_dead_instance_fails_alone_and_is_retried_alone(fleet):
@@ -81,13 +99,14 @@ def test_a_dead_instance_fails_alone_and_is_retried_alone(fleet):
     dead[0].stop()
     view = work(start("draft", two))
     assert {call.instance.name: (call.status, call.code) for call in view.calls} == {
-        "ada": ("ok", "ok"), "bob": ("failed", "connect_failed"),
+        "ada": ("ok", "ok"),
+        "bob": ("failed", "connect_failed"),
     }
     before = FleetCall.objects.get(instance=dead[1]).idempotency_key
     services.retry_failed(ACTOR, view.run.pk)
     again = FleetCall.objects.get(instance=dead[1])
     assert again.status == "waiting"
-    assert again.idempotency_key == before   # nobody knows what became of the first, so the key stays
+    assert again.idempotency_key == before  # nobody knows what became of the first, so the key stays
     assert alive[0].effects["draft"] == 1
 
 
@@ -106,9 +125,14 @@ def test_a_plain_refusal_is_retried_with_a_new_key(fleet):
         services.retry_failed(ACTOR, view.run.pk)
 
 
-@pytest.mark.parametrize("answer", [
-    (504, {}), (500, {"ok": False}), (409, {"ok": False, "error": "still runs", "reason": "idempotency_in_progress"}),
-])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (504, {}),
+        (500, {"ok": False}),
+        (409, {"ok": False, "error": "still runs", "reason": "idempotency_in_progress"}),
+    ],
+)
 def test_a_refusal_that_tells_nothing_of_the_write_keeps_its_key(fleet, answer):
     """A proxy's 504 is no word of the instance: with a new key the write that did happen would happen twice."""
     [(fake, _)] = one = fleet("ada")
@@ -125,7 +149,11 @@ def test_an_instance_that_is_disabled_before_its_turn_is_not_called(fleet):
     instance.enabled = False
     instance.save()
     view = work(run)
-    assert (view.run.status, view.calls[0].outcome, view.calls[0].code) == ("done", "skipped", "instance_disabled")
+    assert (view.run.status, view.calls[0].outcome, view.calls[0].code) == (
+        "done",
+        "skipped",
+        "instance_disabled",
+    )
     assert not fake.requests
 
 
@@ -173,7 +201,9 @@ def test_check_is_stored_in_the_directory(fleet):
 def test_the_mirror_is_asked_for_after_a_write(fleet):
     one = fleet("ada")
     work(start("draft", one))
-    assert ProcrastinateJob.objects.filter(task_name="fleet.sync_shard", args__instance_ids=[str(one[0][1].pk)]).exists()
+    assert ProcrastinateJob.objects.filter(
+        task_name="fleet.sync_shard", args__instance_ids=[str(one[0][1].pk)]
+    ).exists()
     assert SyncState.objects.count() == 1
 
 
@@ -181,10 +211,19 @@ def test_shards_hold_fifty(fleet):
     [(fake, first)] = fleet("ada")
     from provider_federation.portal.directory.models import Instance
 
-    more = Instance.objects.bulk_create([
-        Instance(name=f"i{n}", title="x", org_id=f"o{n}", base_url=fake.base_url, created_at=first.created_at, updated_at=first.created_at)
-        for n in range(120)
-    ])
+    more = Instance.objects.bulk_create(
+        [
+            Instance(
+                name=f"i{n}",
+                title="x",
+                org_id=f"o{n}",
+                base_url=fake.base_url,
+                created_at=first.created_at,
+                updated_at=first.created_at,
+            )
+            for n in range(120)
+        ]
+    )
     run = services.start_run(ACTOR, "preview", [first, *more])
     jobs = ProcrastinateJob.objects.filter(args__run_id=str(run.pk))
     assert sorted(len(job.args["call_ids"]) for job in jobs) == [21, 50, 50]
@@ -210,10 +249,19 @@ def test_a_repeated_start_is_the_same_run(fleet):
     assert (refused.value.status, refused.value.code) == (422, "idempotency_mismatch")
 
 
-@pytest.mark.parametrize(("action", "params"), [
-    ("explode", {}), ("draft", {"range": "d31"}), ("draft", {"start": "2026-01-01"}), ("draft", {"typo": 1}),
-    ("sync", {"range": "d7"}), ("draft", {"invoiceIds": ["1"]}), ("send", {"invoiceIds": []}), ("send", {"invoiceIds": ["1", "1"]}),
-])
+@pytest.mark.parametrize(
+    ("action", "params"),
+    [
+        ("explode", {}),
+        ("draft", {"range": "d31"}),
+        ("draft", {"start": "2026-01-01"}),
+        ("draft", {"typo": 1}),
+        ("sync", {"range": "d7"}),
+        ("draft", {"invoiceIds": ["1"]}),
+        ("send", {"invoiceIds": []}),
+        ("send", {"invoiceIds": ["1", "1"]}),
+    ],
+)
 def test_bad_requests_leave_nothing_behind(fleet, action, params):
     one = fleet("ada")
     with pytest.raises(Problem) as refused:
@@ -244,7 +292,9 @@ def test_every_step_is_audited(fleet):
     work(run)
     services.retry_failed(ACTOR, run.pk)
     services.cancel_run(ACTOR, run.pk)
-    kinds = list(AuditEvent.objects.filter(subject=f"run:{run.pk}").order_by("number").values_list("kind", flat=True))
+    kinds = list(
+        AuditEvent.objects.filter(subject=f"run:{run.pk}").order_by("number").values_list("kind", flat=True)
+    )
     assert kinds == ["fleet.run_started", "fleet.run_finished", "fleet.run_retried", "fleet.run_cancelled"]
 
 

@@ -29,7 +29,13 @@ def code_of(function, *arguments, **named) -> str:
 
 def test_what_each_role_may_do():
     assert PERMISSIONS["admin"] == KNOWN
-    assert PERMISSIONS["billing"] == {"billing.read", "billing.manage", "fleet.read", "fleet.act", "instances.read"}
+    assert PERMISSIONS["billing"] == {
+        "billing.read",
+        "billing.manage",
+        "fleet.read",
+        "fleet.act",
+        "instances.read",
+    }
     assert PERMISSIONS["support"] == {"billing.read", "fleet.read", "instances.read", "instances.check"}
     assert {"instances.manage", "operators.manage", "audit.read"} <= PERMISSIONS["admin"]
 
@@ -43,7 +49,9 @@ def test_allowed_follows_the_role(role, permission):
 def test_nobody_and_the_inactive_are_allowed_nothing():
     operator = make("admin")
     operator.is_active = False
-    assert not any(services.allowed(who, permission) for permission in KNOWN for who in (None, operator, "admin"))
+    assert not any(
+        services.allowed(who, permission) for permission in KNOWN for who in (None, operator, "admin")
+    )
     assert (operator.is_staff, operator.is_superuser, operator.has_perm("x.y")) == (False, False, False)
 
 
@@ -60,8 +68,13 @@ def test_an_address_is_one_operator_whatever_its_case():
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"email": "nobody"}, "email"), ({"role": "root"}, "role"), ({"password": "short"}, "password"),
-     ({"password": "password1234"}, "password"), ({"password": "ada@example.com"}, "password")],
+    [
+        ({"email": "nobody"}, "email"),
+        ({"role": "root"}, "role"),
+        ({"password": "short"}, "password"),
+        ({"password": "password1234"}, "password"),
+        ({"password": "ada@example.com"}, "password"),
+    ],
 )
 def test_a_bad_operator_is_refused_and_nothing_is_written(changes, field):
     given = {"email": "ada@example.com", "password": GOOD, "role": "support", **changes}
@@ -78,27 +91,42 @@ def test_the_password_is_kept_as_argon2_only():
 @pytest.mark.parametrize(("role", "is_active"), [("billing", True), ("admin", False)])
 def test_the_last_admin_stays(role, is_active):
     admin = make("admin")
-    assert code_of(services.change_operator, admin.pk, actor="t", role=role, name="A", is_active=is_active) == "last_admin"
+    assert (
+        code_of(services.change_operator, admin.pk, actor="t", role=role, name="A", is_active=is_active)
+        == "last_admin"
+    )
     make("admin", "eve@example.com")
     services.change_operator(admin.pk, actor="t", role=role, name="A", is_active=is_active)
 
 
 def test_changes_are_audited_with_their_actor():
     operator = services.add_operator(email="bo@example.com", password=GOOD, actor="operator:ada@example.com")
-    services.change_operator(operator.pk, actor="operator:ada@example.com", role="billing", name="Bo", is_active=True)
-    services.change_operator(operator.pk, actor="operator:ada@example.com", role="billing", name="Bo", is_active=False)
+    services.change_operator(
+        operator.pk, actor="operator:ada@example.com", role="billing", name="Bo", is_active=True
+    )
+    services.change_operator(
+        operator.pk, actor="operator:ada@example.com", role="billing", name="Bo", is_active=False
+    )
     services.set_password(operator.pk, "another long password", actor="operator:ada@example.com")
     events = list(AuditEvent.objects.order_by("number").values_list("kind", "actor", "subject"))
     assert [kind for kind, _, _ in events] == [
-        "operator.added", "operator.changed", "operator.deactivated", "operator.password_changed",
+        "operator.added",
+        "operator.changed",
+        "operator.deactivated",
+        "operator.password_changed",
     ]
-    assert {(actor, subject) for _, actor, subject in events} == {("operator:ada@example.com", "operator:bo@example.com")}
+    assert {(actor, subject) for _, actor, subject in events} == {
+        ("operator:ada@example.com", "operator:bo@example.com")
+    }
 
 
-@pytest.mark.parametrize("function", [
-    lambda: services.change_operator(999, actor="t", role="admin", name="", is_active=True),
-    lambda: services.set_password(999, GOOD, actor="t"),
-])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: services.change_operator(999, actor="t", role="admin", name="", is_active=True),
+        lambda: services.set_password(999, GOOD, actor="t"),
+    ],
+)
 def test_an_unknown_operator_is_not_found(function):
     assert code_of(function) == "not_found"
 
@@ -116,7 +144,9 @@ def test_a_token_is_shown_once_and_kept_as_a_digest():
     assert not services.allowed(token, "operators.manage")
 
 
-@pytest.mark.parametrize("presented", ["", "pft_", "pft_" + "a" * 43, "sk_test_" + "a" * 43, "pft_" + "ä" * 43, "a" * 10_000])
+@pytest.mark.parametrize(
+    "presented", ["", "pft_", "pft_" + "a" * 43, "sk_test_" + "a" * 43, "pft_" + "ä" * 43, "a" * 10_000]
+)
 def test_what_is_no_token_of_ours_finds_none(presented):
     services.create_token(name="nightly", role="billing", actor="t")
     assert services.find_token(presented) is None
@@ -127,12 +157,16 @@ def test_a_revoked_or_expired_token_is_none():
     services.revoke_token(revoked.pk, actor="t")
     services.revoke_token(revoked.pk, actor="t")
     assert services.find_token(secret) is None
-    expired, secret = services.create_token(name="two", role="admin", actor="t", expires_at=clock.now() + timedelta(hours=1))
+    expired, secret = services.create_token(
+        name="two", role="admin", actor="t", expires_at=clock.now() + timedelta(hours=1)
+    )
     ApiToken.objects.filter(pk=expired.pk).update(expires_at=clock.now())
     assert services.find_token(secret) is None
     expired.refresh_from_db()
     assert (expired.state, services.allowed(expired, "billing.read")) == ("expired", False)
-    assert [kind for kind in AuditEvent.objects.values_list("kind", flat=True) if kind == "token.revoked"] == ["token.revoked"]
+    assert [
+        kind for kind in AuditEvent.objects.values_list("kind", flat=True) if kind == "token.revoked"
+    ] == ["token.revoked"]
 
 
 def test_bad_tokens_are_refused():
@@ -140,7 +174,10 @@ def test_bad_tokens_are_refused():
     assert code_of(services.create_token, name="one", role="admin", actor="t") == "token_exists"
     assert code_of(services.create_token, name="<b>", role="admin", actor="t") == "invalid_field"
     assert code_of(services.create_token, name="two", role="root", actor="t") == "invalid_field"
-    assert code_of(services.create_token, name="two", role="admin", actor="t", expires_at=clock.now()) == "invalid_field"
+    assert (
+        code_of(services.create_token, name="two", role="admin", actor="t", expires_at=clock.now())
+        == "invalid_field"
+    )
 
 
 def test_the_use_of_a_token_is_noted_at_most_once_a_minute(django_assert_num_queries):

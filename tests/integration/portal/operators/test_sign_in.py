@@ -35,14 +35,25 @@ def totp_now(secret: str) -> str:
 
 def test_a_stranger_is_sent_to_the_sign_in_and_back(client, ada):
     answer = client.get("/instances/?q=x")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/accounts/login/?next=/instances/%3Fq%3Dx")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        302,
+        "/accounts/login/?next=/instances/%3Fq%3Dx",
+    )
     assert client.get(LOGIN).status_code == 200
     assert sign_in(client, next="/instances/?q=x").headers["Location"] == "/instances/?q=x"
     assert client.get("/").status_code == 200
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "%2f%2fevil.example", "\thttps://evil.example"]
+    "target",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "%2f%2fevil.example",
+        "\thttps://evil.example",
+    ],
 )
 def test_next_leads_nowhere_else(client, ada, target):
     location = sign_in(client, next=target).headers["Location"]
@@ -53,9 +64,15 @@ def test_next_leads_nowhere_else(client, ada, target):
 def test_a_wrong_password_and_an_unknown_address_look_the_same(client, ada):
     wrong, unknown = sign_in(client, password="nope nope nope"), sign_in(client, email="eve@example.com")
     assert wrong.status_code == unknown.status_code == 200
-    said = [answer.content.decode().split('role="alert"')[1].split("</div>")[0] for answer in (wrong, unknown)]
+    said = [
+        answer.content.decode().split('role="alert"')[1].split("</div>")[0] for answer in (wrong, unknown)
+    ]
     assert said[0] == said[1]
-    kinds = AuditEvent.objects.filter(kind="operator.sign_in_failed").order_by("number").values_list("subject", flat=True)
+    kinds = (
+        AuditEvent.objects.filter(kind="operator.sign_in_failed")
+        .order_by("number")
+        .values_list("subject", flat=True)
+    )
     assert list(kinds) == ["operator:ada@example.com", "operator:unknown"]
 
 
@@ -86,7 +103,9 @@ def test_the_session_is_a_new_one_after_signing_in(client, ada):
     assert other.get(HOME).status_code == 302
 
 
-@pytest.mark.parametrize("path", ["/accounts/signup/", "/accounts/password/reset/", "/accounts/email/", "/accounts/social/"])
+@pytest.mark.parametrize(
+    "path", ["/accounts/signup/", "/accounts/password/reset/", "/accounts/email/", "/accounts/social/"]
+)
 def test_what_we_do_not_offer_is_not_there(client, path):
     assert client.get(path).status_code == 404
 
@@ -110,11 +129,14 @@ def test_a_login_form_of_another_site_is_refused(ada):
     assert sign_in(Client(enforce_csrf_checks=True)).status_code == 403
 
 
-@pytest.mark.parametrize("change", [
-    lambda ada: services.set_password(ada.pk, "another long password", actor="t"),
-    lambda ada: services.change_operator(ada.pk, actor="t", role="support", name="Ada", is_active=True),
-    lambda ada: services.change_operator(ada.pk, actor="t", role="admin", name="Ada", is_active=False),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ada: services.set_password(ada.pk, "another long password", actor="t"),
+        lambda ada: services.change_operator(ada.pk, actor="t", role="support", name="Ada", is_active=True),
+        lambda ada: services.change_operator(ada.pk, actor="t", role="admin", name="Ada", is_active=False),
+    ],
+)
 def test_old_sessions_end_with_the_password_the_role_and_the_account(client, ada, change):
     services.add_operator(email="eve@example.com", password=PASSWORD, role="admin")
     sign_in(client)
@@ -128,15 +150,23 @@ def test_changing_ones_own_password_keeps_this_session_and_ends_the_others(clien
     other = Client()
     sign_in(client)
     sign_in(other)
-    fields = {"oldpassword": PASSWORD, "password1": "another long password", "password2": "another long password"}
+    fields = {
+        "oldpassword": PASSWORD,
+        "password1": "another long password",
+        "password2": "another long password",
+    }
     assert client.post("/accounts/password/change/", fields).status_code == 302
     assert (client.get(HOME).status_code, other.get(HOME).status_code) == (200, 302)
-    assert AuditEvent.objects.filter(kind="operator.password_changed", actor="operator:ada@example.com").exists()
+    assert AuditEvent.objects.filter(
+        kind="operator.password_changed", actor="operator:ada@example.com"
+    ).exists()
 
 
 def activate_totp(client: Client) -> str:
     asked = client.get("/accounts/2fa/totp/activate/")
-    assert asked.headers["Location"].startswith("/accounts/reauthenticate/"), "a stolen session adds no factor"
+    assert asked.headers["Location"].startswith("/accounts/reauthenticate/"), (
+        "a stolen session adds no factor"
+    )
     assert client.get(asked.headers["Location"]).status_code == 200
     assert client.post(asked.headers["Location"], {"password": PASSWORD}).status_code == 302
     page = client.get("/accounts/2fa/totp/activate/")
@@ -153,7 +183,7 @@ def test_two_factors(client, ada):
     assert secret not in json.dumps(list(Authenticator.objects.values_list("data", flat=True)))
     assert client.get("/accounts/2fa/recovery-codes/").status_code == 200
     assert client.get("/accounts/2fa/").status_code == 200
-    cache.clear()   # the code that activated it counts as used until its time is over
+    cache.clear()  # the code that activated it counts as used until its time is over
     other = Client()
     assert sign_in(other).headers["Location"] == "/accounts/2fa/authenticate/"
     assert other.get(HOME).status_code == 302
@@ -188,7 +218,12 @@ def test_a_token_reads_what_its_role_may(client, ada):
     assert client.get(INSTANCES, headers=bearer(secret)).status_code == 200
     refused = client.post(INSTANCES, {}, content_type="application/json", headers=bearer(secret))
     assert refused.status_code in {400, 403}
-    full = {"name": "a", "clientOrgId": "a", "baseUrl": "https://a.example", "key": {"id": "k", "secret": "s" * 40}}
+    full = {
+        "name": "a",
+        "clientOrgId": "a",
+        "baseUrl": "https://a.example",
+        "key": {"id": "k", "secret": "s" * 40},
+    }
     refused = client.post(INSTANCES, full, content_type="application/json", headers=bearer(secret))
     assert (refused.status_code, refused.json()["reason"], refused.json()["ok"]) == (403, "forbidden", False)
 

@@ -16,16 +16,19 @@ def instance():
     return portal_seed._instance(("acme", "Acme", "sha256", "sha256", "PRO"), "http://127.0.0.1:18999")
 
 
-@pytest.mark.parametrize(("mode", "expected", "tone", "says"), [
-    ("sha256", "sha256", "good", ""),
-    ("", "sha256", "warn", "check the instance"),
-    ("nonsense", "sha256", "warn", "check the instance"),
-    ("off", "sha256", "bad", "PROVIDER_FEDERATION_ENABLED=1"),
-    ("h31", "sha256", "warn", "PROVIDER_FEDERATION_SIG_SHA256=1"),
-    ("v2", "sha256", "warn", "PROVIDER_SIGNATURE_MODE=v2"),
-    ("sha256", "v2", "warn", "upgrade the instance"),
-    ("v2", "v2", "good", ""),
-])
+@pytest.mark.parametrize(
+    ("mode", "expected", "tone", "says"),
+    [
+        ("sha256", "sha256", "good", ""),
+        ("", "sha256", "warn", "check the instance"),
+        ("nonsense", "sha256", "warn", "check the instance"),
+        ("off", "sha256", "bad", "PROVIDER_FEDERATION_ENABLED=1"),
+        ("h31", "sha256", "warn", "PROVIDER_FEDERATION_SIG_SHA256=1"),
+        ("v2", "sha256", "warn", "PROVIDER_SIGNATURE_MODE=v2"),
+        ("sha256", "v2", "warn", "upgrade the instance"),
+        ("v2", "v2", "good", ""),
+    ],
+)
 def test_each_mode_against_what_the_portal_expects(instance, mode, expected, tone, says):
     instance.remote_mode = mode
     with override_settings(PROVIDER_SIGNATURE_MODE=expected):

@@ -17,22 +17,47 @@ from provider_federation.portal.operators.permissions import PERMISSIONS
 pytestmark = pytest.mark.django_db
 
 READ_PAGES = {
-    "overview": "billing.read", "instances": "instances.read", "add-instance": "instances.manage", "runs": "fleet.read",
-    "new-run": "fleet.act", "invoices": "billing.read", "invoices-csv": "billing.read", "subscriptions": "billing.read",
-    "add-subscription": "billing.manage", "revenue": "billing.read", "usage-invoices": "billing.read",
-    "webhooks": "billing.read", "operators": "operators.manage", "add-operator": "operators.manage",
-    "add-token": "operators.manage", "audit": "audit.read",
-    "instance": "instances.read", "instance-state": "instances.read", "edit-instance": "instances.manage",
-    "replace-key": "instances.manage", "run": "fleet.read", "run-progress": "fleet.read", "subscription": "billing.read",
-    "client-revenue": "billing.read", "make-usage-invoice": "billing.manage", "usage-invoice": "billing.read",
-    "edit-operator": "operators.manage", "set-password": "operators.manage",
+    "overview": "billing.read",
+    "instances": "instances.read",
+    "add-instance": "instances.manage",
+    "runs": "fleet.read",
+    "new-run": "fleet.act",
+    "invoices": "billing.read",
+    "invoices-csv": "billing.read",
+    "subscriptions": "billing.read",
+    "add-subscription": "billing.manage",
+    "revenue": "billing.read",
+    "usage-invoices": "billing.read",
+    "webhooks": "billing.read",
+    "operators": "operators.manage",
+    "add-operator": "operators.manage",
+    "add-token": "operators.manage",
+    "audit": "audit.read",
+    "instance": "instances.read",
+    "instance-state": "instances.read",
+    "edit-instance": "instances.manage",
+    "replace-key": "instances.manage",
+    "run": "fleet.read",
+    "run-progress": "fleet.read",
+    "subscription": "billing.read",
+    "client-revenue": "billing.read",
+    "make-usage-invoice": "billing.manage",
+    "usage-invoice": "billing.read",
+    "edit-operator": "operators.manage",
+    "set-password": "operators.manage",
 }
 # These ask the instances, so they are not called without one; test_portal_actions has them.
 ASKING = {"revenue-now", "client-revenue-now"}
 WRITES = {
-    "switch-instance": "instances.manage", "check-instance": "instances.check", "cancel-run": "fleet.act",
-    "retry-run": "fleet.act", "cancel-subscription": "billing.manage", "release-usage-invoice": "billing.manage",
-    "retry-webhook": "billing.manage", "resolve-alert": "billing.manage", "revoke-token": "operators.manage",
+    "switch-instance": "instances.manage",
+    "check-instance": "instances.check",
+    "cancel-run": "fleet.act",
+    "retry-run": "fleet.act",
+    "cancel-subscription": "billing.manage",
+    "release-usage-invoice": "billing.manage",
+    "retry-webhook": "billing.manage",
+    "resolve-alert": "billing.manage",
+    "revoke-token": "operators.manage",
 }
 
 
@@ -56,13 +81,25 @@ def path_of(name: str, rows=None) -> str:
     if rows is not None:
         month = rows["usage"][0].period
         arguments = {
-            **{one: [rows["instances"][0].pk] for one in ("instance", "instance-state", "edit-instance", "replace-key", "switch-instance", "check-instance")},
+            **{
+                one: [rows["instances"][0].pk]
+                for one in (
+                    "instance",
+                    "instance-state",
+                    "edit-instance",
+                    "replace-key",
+                    "switch-instance",
+                    "check-instance",
+                )
+            },
             **{one: [rows["run"].pk] for one in ("run", "run-progress", "cancel-run", "retry-run")},
             **{one: [rows["subscriptions"][0].pk] for one in ("subscription", "cancel-subscription")},
             **{one: [rows["instances"][0].pk, month] for one in ("client-revenue", "make-usage-invoice")},
             **{one: [rows["usage"][0].pk] for one in ("usage-invoice", "release-usage-invoice")},
             **{one: [Operator.objects.order_by("pk")[0].pk] for one in ("edit-operator", "set-password")},
-            "retry-webhook": [rows["event"].pk], "resolve-alert": [1], "revoke-token": ["00000000-0000-0000-0000-000000000000"],
+            "retry-webhook": [rows["event"].pk],
+            "resolve-alert": [1],
+            "revoke-token": ["00000000-0000-0000-0000-000000000000"],
         }
     return reverse(name, args=arguments.get(name, []))
 
@@ -110,7 +147,9 @@ def test_an_empty_portal_says_what_to_do(role):
 
 def signed_in_text(name: str) -> str:
     client = Client()
-    client.force_login(Operator.objects.get(role="admin"), "allauth.account.auth_backends.AuthenticationBackend")
+    client.force_login(
+        Operator.objects.get(role="admin"), "allauth.account.auth_backends.AuthenticationBackend"
+    )
     return client.get(path_of(name)).content.decode()
 
 
@@ -154,8 +193,18 @@ def test_what_others_wrote_is_text_and_never_markup(seeded):
         instance.title = instance.notes = instance.check_message = evil
         instance.save()
     ClientInvoice.objects.update(customer_name=evil, number=evil[:60])
-    FleetCall.objects.update(sentence=evil, result={"lines": [{"leadPublicId": evil}, 7, None], "sent": [{"id": evil, "stripe": evil}],
-                             "failed": "no list", "invoices": [[]], "count": {}, "totalCents": "x", "currency": evil})
+    FleetCall.objects.update(
+        sentence=evil,
+        result={
+            "lines": [{"leadPublicId": evil}, 7, None],
+            "sent": [{"id": evil, "stripe": evil}],
+            "failed": "no list",
+            "invoices": [[]],
+            "count": {},
+            "totalCents": "x",
+            "currency": evil,
+        },
+    )
     client = signed_in("admin")
     for name in READ_PAGES:
         if name == "invoices-csv":
@@ -178,24 +227,75 @@ def test_no_page_has_an_inline_script_or_another_host(seeded):
         assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-@pytest.mark.parametrize("query", [
-    "sort=password", "sort=-instance__keys__sealed", "sort=%00", "page=abc", "page=999999999", "page=-1", "q=%00%25_", "q=" + "x" * 5000,
-    "status=nope", "instance=nope", "month=9999-99", "month=0000-01", "month=99999-1", "q=%ED%A0%80", "health=1", "action=x", "kind=x",
-    "cursor=x", "cursor=%00", "actor=%00", "subject=%00", "period=9999-99", "period=0000-00", "period=%00", "range=x", "plan=1", "state=1",
-    "month=%D9%A2%D9%A0%D9%A2%D9%A6-%D9%A0%D9%A1",
-])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort=password",
+        "sort=-instance__keys__sealed",
+        "sort=%00",
+        "page=abc",
+        "page=999999999",
+        "page=-1",
+        "q=%00%25_",
+        "q=" + "x" * 5000,
+        "status=nope",
+        "instance=nope",
+        "month=9999-99",
+        "month=0000-01",
+        "month=99999-1",
+        "q=%ED%A0%80",
+        "health=1",
+        "action=x",
+        "kind=x",
+        "cursor=x",
+        "cursor=%00",
+        "actor=%00",
+        "subject=%00",
+        "period=9999-99",
+        "period=0000-00",
+        "period=%00",
+        "range=x",
+        "plan=1",
+        "state=1",
+        "month=%D9%A2%D9%A0%D9%A2%D9%A6-%D9%A0%D9%A1",
+    ],
+)
 def test_a_strange_address_is_a_page_and_never_a_failure(seeded, query):
     client = signed_in("admin")
-    for name in ("overview", "instances", "runs", "new-run", "invoices", "invoices-csv", "subscriptions", "revenue", "usage-invoices",
-                 "webhooks", "operators", "audit", "instance", "client-revenue", "add-subscription"):
+    for name in (
+        "overview",
+        "instances",
+        "runs",
+        "new-run",
+        "invoices",
+        "invoices-csv",
+        "subscriptions",
+        "revenue",
+        "usage-invoices",
+        "webhooks",
+        "operators",
+        "audit",
+        "instance",
+        "client-revenue",
+        "add-subscription",
+    ):
         assert client.get(f"{path_of(name, seeded)}?{query}").status_code == 200, (name, query)
 
 
-@pytest.mark.parametrize("path", [
-    "/instances/00000000-0000-0000-0000-000000000000/", "/runs/00000000-0000-0000-0000-000000000000/", "/instances/1/", "/runs/x/",
-    "/usage-invoices/00000000-0000-0000-0000-000000000000/", "/subscriptions/00000000-0000-0000-0000-000000000000/",
-    "/revenue/00000000-0000-0000-0000-000000000000/2026-01/", "/operators/99999/", "/operators/99999999999999999999999/",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/instances/00000000-0000-0000-0000-000000000000/",
+        "/runs/00000000-0000-0000-0000-000000000000/",
+        "/instances/1/",
+        "/runs/x/",
+        "/usage-invoices/00000000-0000-0000-0000-000000000000/",
+        "/subscriptions/00000000-0000-0000-0000-000000000000/",
+        "/revenue/00000000-0000-0000-0000-000000000000/2026-01/",
+        "/operators/99999/",
+        "/operators/99999999999999999999999/",
+    ],
+)
 def test_unknown_things_are_not_found(path):
     assert signed_in("admin").get(path).status_code == 404
 
@@ -206,7 +306,9 @@ def test_the_figures_of_the_overview_are_the_mirror_s(seeded):
     from provider_federation.portal.fleet.models import ClientInvoice
 
     text = signed_in("admin").get("/").content.decode()
-    billed = ClientInvoice.objects.filter(status__in=["open", "paid", "uncollectible"]).aggregate(sum=Sum("total_cents"))["sum"]
+    billed = ClientInvoice.objects.filter(status__in=["open", "paid", "uncollectible"]).aggregate(
+        sum=Sum("total_cents")
+    )["sum"]
     assert f"${billed / 100:,.2f}" in text
     assert "3 of 4" in text
     assert "Driftwood Studios" in text
@@ -232,7 +334,9 @@ def test_the_csv_has_the_same_filters_and_no_formulas(seeded):
     from provider_federation.portal.fleet.models import ClientInvoice
 
     acme = seeded["instances"][0]
-    ClientInvoice.objects.filter(instance=acme, status="paid").update(customer_name='=HYPERLINK("http://evil")')
+    ClientInvoice.objects.filter(instance=acme, status="paid").update(
+        customer_name='=HYPERLINK("http://evil")'
+    )
     answer = signed_in("billing").get(f"/invoices/invoices.csv?instance={acme.pk}&status=paid")
     lines = answer.content.decode().splitlines()
     assert answer.headers["Content-Type"].startswith("text/csv")

@@ -178,7 +178,9 @@ def test_what_stripe_refuses_for_good_is_held_and_a_person_sends_it_again(books,
     assert (row.status, row.hold_code) == ("held", "stripe_not_authorised")
     assert Alert.objects.get().kind == "placing_refused"
     settings.PROVIDER_STRIPE_SECRET_KEY = good
-    answer = api.post(f"/api/provider/billing/invoices/{row.pk}/release", content_type="application/json").json()
+    answer = api.post(
+        f"/api/provider/billing/invoices/{row.pk}/release", content_type="application/json"
+    ).json()
     assert (answer["invoice"]["status"], answer["invoice"]["totalCents"]) == ("planned", 30_750)
     assert run_jobs() == []
     assert [one["total"] for one in there(books, row)] == [30_750]

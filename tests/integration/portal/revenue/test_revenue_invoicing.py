@@ -200,7 +200,9 @@ def test_a_hundredfold_jump_waits_for_a_person_and_is_released_by_one(books, gro
     usage.uses(FEBRUARY, 150)
     held = ask(api, "org_ada").json()["invoice"]
     assert (held["status"], held["holdCode"]) == ("held", "usage_jump")
-    released = api.post(f"/api/provider/billing/invoices/{held['id']}/release", content_type="application/json").json()
+    released = api.post(
+        f"/api/provider/billing/invoices/{held['id']}/release", content_type="application/json"
+    ).json()
     assert (released["invoice"]["status"], released["invoice"]["totalCents"]) == ("planned", 1_500_000)
     again = api.post(f"/api/provider/billing/invoices/{held['id']}/release", content_type="application/json")
     assert (again.status_code, again.json()["reason"]) == (409, "not_held")

@@ -163,7 +163,10 @@ def test_a_disabled_client_is_neither_called_nor_billed(books, grow, api):
     usage, _ = grow("ada", enabled=False)
     usage.uses(FEBRUARY, 1)
     body = {"clientOrgId": "org_ada", "periodStart": "2026-02-01", "periodEnd": "2026-02-28"}
-    answers = [api.get(f"{URL}?clientOrgId=org_ada&period={FEBRUARY}"), api.post(URL, body, content_type="application/json")]
+    answers = [
+        api.get(f"{URL}?clientOrgId=org_ada&period={FEBRUARY}"),
+        api.post(URL, body, content_type="application/json"),
+    ]
     assert [(one.status_code, one.json()["reason"]) for one in answers] == [(409, "instance_disabled")] * 2
     assert (usage.requests, UsageInvoice.objects.count()) == (0, 0)
 

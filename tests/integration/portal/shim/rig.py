@@ -40,7 +40,13 @@ class Server:
     most_running: int = 0
 
     def target(self, name: str = "acme", **extra) -> Target:
-        fields = {"base_url": f"http://127.0.0.1:{self.port}", "org_id": "org-acme", "key": KEY, "private_hosts": HERE, **extra}
+        fields = {
+            "base_url": f"http://127.0.0.1:{self.port}",
+            "org_id": "org-acme",
+            "key": KEY,
+            "private_hosts": HERE,
+            **extra,
+        }
         return Target(name=name, **fields)
 
 
@@ -86,7 +92,12 @@ async def serve(answer: Answer, *, host: str = "127.0.0.1", tls=None) -> AsyncIt
 
 def http(status: int, body: bytes | dict, *headers: str) -> bytes:
     raw = json.dumps(body).encode() if isinstance(body, dict) else body
-    lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", f"Content-Length: {len(raw)}", *headers]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        "Content-Type: application/json",
+        f"Content-Length: {len(raw)}",
+        *headers,
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + raw
 
 

@@ -56,7 +56,7 @@ def test_slow_servers_meet_the_total_deadline(part: str) -> None:
 
     async def run() -> None:
         async with serve(answer) as server, Shim(concurrency=1, per_host=1) as shim:
-            for _ in range(2):   # the second shows that the slot was freed
+            for _ in range(2):  # the second shows that the slot was freed
                 started = time.monotonic()
                 outcome = await shim.call(server.target(), Call("GET", "/api/x", timeout=0.4))
                 assert isinstance(outcome, TimedOut)
@@ -66,7 +66,9 @@ def test_slow_servers_meet_the_total_deadline(part: str) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked", b"Connection: close", b"Content-Length: 99999999999"])
+@pytest.mark.parametrize(
+    "head", [b"Transfer-Encoding: chunked", b"Connection: close", b"Content-Length: 99999999999"]
+)
 def test_endless_bodies_are_cut(head: bytes) -> None:
     async def answer(writer, _sent, _number) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
@@ -100,12 +102,28 @@ BAD_JSON = {
     "deep object": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "deeper than we take": b'{"a":' + b"[" * 41 + b"]" * 41 + b"}",
     "5000 digits": b'{"a":' + b"9" * 5000 + b"}",
-    "NaN": b'{"a":NaN}', "Infinity": b'{"a":-Infinity}', "1e400": b'{"a":1e400}',
-    "same key twice": b'{"ok":true,"ok":false}', "same key twice inside": b'{"a":[{"b":1,"b":2}]}',
-    "half a pair": b'{"a":"\\ud800"}', "half a pair as key": b'{"\\udc00":1}', "NUL": b'{"a":"\\u0000"}',
-    "BOM": b'\xef\xbb\xbf{"ok":true}', "latin-1": b'{"a":"\xe9"}', "UTF-16": '{"ok":true}'.encode("utf-16"),
-    "empty": b"", "html": b"<html>", "list": b"[1]", "text": b'"ok"', "null": b"null", "number": b"1", "trailing": b'{"ok":true}x', "cut": b'{"ok":tr',
-    "a million keys": b"{" + b",".join(b'"%d":0' % number for number in range(1_000_000)) + b"}", "single quotes": b"{'a':1}", "comment": b'{"a":1}//',
+    "NaN": b'{"a":NaN}',
+    "Infinity": b'{"a":-Infinity}',
+    "1e400": b'{"a":1e400}',
+    "same key twice": b'{"ok":true,"ok":false}',
+    "same key twice inside": b'{"a":[{"b":1,"b":2}]}',
+    "half a pair": b'{"a":"\\ud800"}',
+    "half a pair as key": b'{"\\udc00":1}',
+    "NUL": b'{"a":"\\u0000"}',
+    "BOM": b'\xef\xbb\xbf{"ok":true}',
+    "latin-1": b'{"a":"\xe9"}',
+    "UTF-16": '{"ok":true}'.encode("utf-16"),
+    "empty": b"",
+    "html": b"<html>",
+    "list": b"[1]",
+    "text": b'"ok"',
+    "null": b"null",
+    "number": b"1",
+    "trailing": b'{"ok":true}x',
+    "cut": b'{"ok":tr',
+    "a million keys": b"{" + b",".join(b'"%d":0' % number for number in range(1_000_000)) + b"}",
+    "single quotes": b"{'a':1}",
+    "comment": b'{"a":1}//',
 }
 
 
@@ -129,22 +147,47 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
 
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
-plain = st.none() | st.booleans() | st.integers(-10**18, 10**18) | st.floats(allow_nan=False, allow_infinity=False) | texts
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**18), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(texts, st.recursive(plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12)), st.booleans())
+@given(
+    st.dictionaries(
+        texts,
+        st.recursive(
+            plain,
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+            max_leaves=12,
+        ),
+    ),
+    st.booleans(),
+)
 def test_good_json_is_read_as_it_was_written(value: dict, ascii_only: bool) -> None:
     assert read_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
-@pytest.mark.parametrize(("raw", "code"), [
-    (b"hello\r\n\r\n", "bad_http"), (b"HTTP/9.9 200 OK\r\n\r\n", "bad_http"), (b"HTTP/1.1 OK\r\n\r\n", "bad_http"),
-    (b"\x16\x03\x01\x00\r\n\r\n", "bad_http"), (b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", "bad_http"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "bad_http"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad_http"), (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad_http"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}", "connection_lost"), (b"", "connection_lost"), (b"HTTP/1.1 200", "connection_lost"),
-])
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"hello\r\n\r\n", "bad_http"),
+        (b"HTTP/9.9 200 OK\r\n\r\n", "bad_http"),
+        (b"HTTP/1.1 OK\r\n\r\n", "bad_http"),
+        (b"\x16\x03\x01\x00\r\n\r\n", "bad_http"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", "bad_http"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "bad_http"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad_http"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad_http"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}", "connection_lost"),
+        (b"", "connection_lost"),
+        (b"HTTP/1.1 200", "connection_lost"),
+    ],
+)
 def test_broken_http(raw: bytes, code: str) -> None:
     outcome, server = ask(always(raw), Call("GET", "/api/x", attempts=1, timeout=3))
     assert outcome.code in {code, "connection_lost"}
@@ -169,7 +212,14 @@ def test_refusals_carry_the_instances_code_and_nothing_odd() -> None:
     outcome, _ = ask(always(http(403, {"ok": False, "error": "Frozen.", "reason": "frozen"})))
     assert isinstance(outcome, RefusedThere)
     assert (outcome.status, outcome.code, outcome.message) == (403, "frozen", "Frozen.")
-    outcome, _ = ask(always(http(403, {"ok": False, "error": "a\r\nb\x1b[0m sk_test_abcdefgh" + "x" * 900, "reason": "<script>"})))
+    outcome, _ = ask(
+        always(
+            http(
+                403,
+                {"ok": False, "error": "a\r\nb\x1b[0m sk_test_abcdefgh" + "x" * 900, "reason": "<script>"},
+            )
+        )
+    )
     assert outcome.code == "http_403"
     assert len(outcome.message) <= 300
     assert outcome.message.isprintable()
@@ -188,7 +238,13 @@ def test_an_answer_of_another_instance_is_none(body: dict) -> None:
 
 
 def test_clock_difference() -> None:
-    outcome, _ = ask(always(http(401, {"ok": False, "reason": "timestamp_out_of_window"}, "Date: Thu, 01 Jan 1970 00:00:00 GMT")))
+    outcome, _ = ask(
+        always(
+            http(
+                401, {"ok": False, "reason": "timestamp_out_of_window"}, "Date: Thu, 01 Jan 1970 00:00:00 GMT"
+            )
+        )
+    )
     assert outcome.clock_offset_ms is not None
     assert outcome.clock_offset_ms < -1_000_000_000
     for junk in ("Date: yesterday", "Date: ", "Date: Thu, 99 Jan 99999 00:00:00 GMT", "X: y"):

@@ -25,13 +25,21 @@ def certificate(folder: Path, name: str, *, days: int = 2) -> Path:
     now = dt.datetime.now(dt.UTC)  # noqa: TID251  certificates live in real time
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(7)
-        .not_valid_before(now - dt.timedelta(days=3)).not_valid_after(now + dt.timedelta(days=days))
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - dt.timedelta(days=3))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
     )
     path = folder / f"{name}{days}.pem"
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
     return path
 
@@ -44,7 +52,9 @@ def run(pem: Path, trusted: Path | None, monkeypatch: pytest.MonkeyPatch) -> tup
 
     async def call() -> tuple[Outcome, Server]:
         async with serve(OK, tls=theirs) as server, Shim(tls=ours) as shim:
-            target = server.target(base_url=f"https://acme.internal:{server.port}", private_hosts=("acme.internal",))
+            target = server.target(
+                base_url=f"https://acme.internal:{server.port}", private_hosts=("acme.internal",)
+            )
             return await shim.call(target, Call("GET", "/api/x", timeout=5)), server
 
     return asyncio.run(call())
@@ -79,7 +89,9 @@ def test_a_server_without_tls(monkeypatch) -> None:
 
     async def call() -> Outcome:
         async with serve(OK) as server, Shim() as shim:
-            target = server.target(base_url=f"https://acme.internal:{server.port}", private_hosts=("acme.internal",))
+            target = server.target(
+                base_url=f"https://acme.internal:{server.port}", private_hosts=("acme.internal",)
+            )
             return await shim.call(target, Call("GET", "/api/x", timeout=3, attempts=1))
 
     assert asyncio.run(call()).code in {"tls_failed", "connection_lost", "timed_out"}
