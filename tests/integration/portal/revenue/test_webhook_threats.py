@@ -241,15 +241,15 @@ def test_a_failing_event_is_retried_and_then_parked_with_an_alert(books, billed,
     [fact] = books.events("invoice.paid")
     deliver(api, fact)
     books.fault(
-        "error_before", f"/v1/invoices/{billed.stripe_invoice_id}", count=event_services.MOST_ATTEMPTS
+        "error_before", f"/v1/invoices/{billed.stripe_invoice_id}", count=event_services.STRIPE_ATTEMPTS
     )
     row = StripeEvent.objects.get()
-    for _ in range(event_services.MOST_ATTEMPTS - 1):
+    for _ in range(event_services.STRIPE_ATTEMPTS - 1):
         with pytest.raises(Exception, match="stripe_unavailable"):
             event_services.apply_event(row.pk)
     event_services.apply_event(row.pk)
     row.refresh_from_db()
-    assert (row.state, row.attempts) == ("parked", event_services.MOST_ATTEMPTS)
+    assert (row.state, row.attempts) == ("parked", event_services.STRIPE_ATTEMPTS)
     assert Alert.objects.get().kind == "event_parked"
     event_services.retry_event(row, actor="operator:ada@example.com")
     assert run_jobs() == []

@@ -32,6 +32,8 @@ from provider_federation.stripe_account import (
 )
 
 MOST_ATTEMPTS = 10
+STRIPE_ATTEMPTS = 50
+"""While Stripe is away an event waits (some seven hours of retries): an outage parks nothing by itself."""
 _log = get_logger("stripe_events")
 
 
@@ -176,7 +178,8 @@ def _foreign(event: StripeEvent, foreign: Foreign) -> None:
 def _failed(event: StripeEvent, error: Exception, *, for_good: bool) -> None:
     event.refresh_from_db()
     text = f"{type(error).__name__}: {error}"[:500]
-    if not for_good and event.attempts < MOST_ATTEMPTS:
+    most = STRIPE_ATTEMPTS if isinstance(error, StripeFailed) else MOST_ATTEMPTS
+    if not for_good and event.attempts < most:
         StripeEvent.objects.filter(pk=event.pk).update(error=text)
         raise error
     with transaction.atomic():
