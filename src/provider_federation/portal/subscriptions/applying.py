@@ -20,6 +20,7 @@ from provider_federation.portal.subscriptions.account import plan_of, provider_a
 from provider_federation.portal.subscriptions.customers import customer_of
 from provider_federation.portal.subscriptions.figures import StripeFigures
 from provider_federation.portal.subscriptions.models import (
+    ENDED,
     ENTITLED,
     PlanChange,
     PlanCode,
@@ -214,7 +215,8 @@ def _copy(row: Subscription, fresh: StripeSubscription) -> None:
     if fresh.items:
         item = fresh.items[0]
         row.current_period_start, row.current_period_end = item.period_start, item.period_end
-        if item.price.id != row.stripe_price_id:  # the settings may name a newer price for the plan by now
+        # The settings may name a newer price for the plan by now; what has ended ends whatever its price is.
+        if item.price.id != row.stripe_price_id and fresh.status not in ENDED:
             _copy_plan(row, item.price.id)
         row.stripe_price_id = item.price.id
     row.snapshot = {

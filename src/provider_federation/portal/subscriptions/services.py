@@ -23,6 +23,7 @@ from provider_federation.portal.subscriptions.account import (
 )
 from provider_federation.portal.subscriptions.applying import (
     SUBSCRIPTION_MARK,
+    Foreign,
     note_plan,
     refresh_invoice,
     refresh_subscription,
@@ -101,11 +102,19 @@ def cancel_subscription(subscription: Subscription, *, immediate: bool, actor: s
         return _end_free(row, actor=actor)
     with stripe_problems():
         _cancel_there(row, row.stripe_subscription_id, immediate=immediate)
-        row = refresh_subscription(row.stripe_subscription_id)
+        row = _refreshed(row.stripe_subscription_id)
     record(
         Kind.SUBSCRIPTION_CANCELLED, actor, f"subscription:{row.pk}", immediate=immediate, status=row.status
     )
     return row
+
+
+def _refreshed(stripe_id: str) -> Subscription:
+    try:
+        return refresh_subscription(stripe_id)
+    except Foreign as foreign:
+        sentence = f"Stripe has done it, but the portal cannot tell the plan: {foreign.message}"
+        raise Problem(409, "unknown_price", sentence) from foreign
 
 
 def note_cap(instance: Instance) -> None:

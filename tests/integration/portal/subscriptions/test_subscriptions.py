@@ -231,6 +231,22 @@ def test_a_new_price_of_a_plan_leaves_those_on_the_old_one_alone(books, grow, ap
     assert queries.plan_in_force(ada, clock.now()) == "BASE"
 
 
+def test_a_price_that_is_no_plan_of_ours_keeps_nobody_from_cancelling(books, grow, api):
+    """Somebody gave the subscription another price in Stripe. Ending it was a 500, and the plan stayed in force."""
+    _, ada = grow("ada")
+    made = subscribe(api, paymentMethodId="pm_card_visa").json()["subscription"]
+    stripe_id = Subscription.objects.get().stripe_subscription_id
+    product = books.post("products", name="Special")["id"]
+    price = books.post("prices", product=product, unit_amount=100, currency="usd", **{"recurring[interval]": "month"})["id"]
+    item = books.get(f"subscriptions/{stripe_id}")["items"]["data"][0]["id"]
+    books.post(f"subscriptions/{stripe_id}", **{"items[0][id]": item, "items[0][price]": price, "proration_behavior": "none"})
+    later = api.delete(f"{URL}/{made['id']}")
+    assert (later.status_code, later.json()["reason"]) == (409, "unknown_price")
+    now = api.delete(f"{URL}/{made['id']}?immediate=true")
+    assert (now.status_code, now.json()["subscription"]["status"]) == (200, "canceled")
+    assert queries.plan_in_force(ada, clock.now()) == "BASE"
+
+
 def test_a_subscription_made_by_hand_changes_nothing_and_raises_an_alert(books, grow, api):
     from provider_federation.portal.revenue.models import Alert
 
