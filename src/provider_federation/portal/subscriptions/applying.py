@@ -12,6 +12,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from provider_federation.kit import clock
 from provider_federation.money import find_plan
@@ -176,11 +177,12 @@ def _locked_row(fresh: StripeSubscription) -> Subscription:
 
 def _expected_row(fresh: StripeSubscription) -> Subscription:
     instance = _client_of(fresh.customer_id)
-    rows = Subscription.objects.filter(instance=instance)
-    row = rows.filter(stripe_subscription_id=fresh.id).first()
+    ours = Q(stripe_subscription_id=fresh.id)
     mark = _uuid(fresh.metadata.get(SUBSCRIPTION_MARK))
-    if row is None and mark is not None:
-        row = rows.filter(pk=mark, stripe_subscription_id=None).first()
+    if mark is not None:
+        ours |= Q(pk=mark, stripe_subscription_id=None)
+    # One query: between two of them another worker could bind the row, and it would look like a stranger's.
+    row = Subscription.objects.filter(ours, instance=instance).first()
     if row is None:
         raise Foreign(
             "unknown_subscription",

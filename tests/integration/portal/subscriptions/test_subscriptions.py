@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 from tests.integration.portal.revenue.rig import NOW, deliver, run_jobs
@@ -12,6 +13,7 @@ from tests.integration.portal.revenue.rig import NOW, deliver, run_jobs
 from provider_federation.kit import clock
 from provider_federation.portal.revenue.models import Alert
 from provider_federation.portal.subscriptions import queries
+from provider_federation.portal.subscriptions.applying import refresh_subscription
 from provider_federation.portal.subscriptions.models import (
     BillingCustomer,
     PlanChange,
@@ -229,6 +231,30 @@ def test_a_new_price_of_a_plan_leaves_those_on_the_old_one_alone(books, grow, ap
     ended = api.delete(f"{URL}/{made['id']}?immediate=true")
     assert (ended.status_code, ended.json()["subscription"]["status"]) == (200, "canceled")
     assert queries.plan_in_force(ada, clock.now()) == "BASE"
+
+
+def test_a_row_that_another_worker_binds_while_we_look_is_ours(books, grow, api):
+    """Between a query by Stripe's id and one by our mark it was bound: a stranger to both, and its event was lost."""
+    grow("ada")
+    subscribe(api, paymentMethodId="pm_card_visa")
+    stripe_id = Subscription.objects.get().stripe_subscription_id
+    Subscription.objects.update(stripe_subscription_id=None, version=0)
+    looks = 0
+
+    def bind_after_the_second_look(execute, sql, params, many, context):
+        nonlocal looks
+        answer = execute(sql, params, many, context)
+        looks += "subscriptions_subscription" in sql
+        if looks == 2:
+            other.execute("UPDATE subscriptions_subscription SET stripe_subscription_id = %s, version = 1", [stripe_id])
+            looks += 1
+        return answer
+
+    with (
+        psycopg.connect(**connection.get_connection_params(), autocommit=True) as other,
+        connection.execute_wrapper(bind_after_the_second_look),
+    ):
+        assert refresh_subscription(stripe_id).stripe_subscription_id == stripe_id
 
 
 def test_a_price_that_is_no_plan_of_ours_keeps_nobody_from_cancelling(books, grow, api):
