@@ -29,6 +29,10 @@ SUITES: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
     "scenarios": (["tests/scenarios", "tests/attacks", "tests/crash", "tests/browser"], None, {}),
 }
 
+# Made anew for each run, and not dropped at its end: the whole server goes with this command, and a drop would
+# wait for the sessions of pools and workers that are still closing.
+_KEPT = ["--create-db", "--reuse-db"]
+
 
 def main(arguments: list[str]) -> int:
     chosen = [arguments[0]] if arguments and arguments[0] in SUITES else list(SUITES)
@@ -68,7 +72,7 @@ def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, floa
         "-m",
         "pytest",
         *([] if extra else ["-q"]),
-        *([f"--ds={settings}"] if settings else []),
+        *([f"--ds={settings}", *_KEPT] if settings else []),
     ]
     if not any(argument.startswith("-n") for argument in extra):
         command += ["-n", "2", "--dist", "loadgroup" if name == "scenarios" else "load"]
