@@ -53,6 +53,16 @@ def release_embedded_databases() -> None:
         _held.pop().cleanup()
 
 
+def lend_connection() -> None:
+    """Give this thread's connection back to the pool before a wait for somebody else; the next query takes one
+    again. Inside a transaction it stays: its work is not done.
+    """
+    from django.db import connection
+
+    if not connection.in_atomic_block:
+        connection.close()
+
+
 def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any]:
     """Django's DATABASES["default"]. Anything but PostgreSQL is refused."""
     url = environment.text("DATABASE_URL") or embedded_database(data_dir / "postgres")

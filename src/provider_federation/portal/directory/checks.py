@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from provider_federation.portal.database import lend_connection
 from provider_federation.portal.shim import Answered, Call, Outcome, Shim, Target
 
 STATUS_PATH = "/api/system/federation.status"
@@ -52,6 +53,7 @@ def probe_now(target: Target) -> Check:
         async with Shim(concurrency=2, per_host=2) as shim:
             return await probe(shim, target)
 
+    lend_connection()
     return asyncio.run(run())
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money import MoneyError, Period, Usage, UsageLead, parse_decimal
+from provider_federation.portal.database import lend_connection
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
 from provider_federation.portal.shim import (
@@ -118,6 +119,7 @@ def pull_usage(instance: Instance, period: Period) -> Reading:
     target = target_of(instance)
     steps = read_usage(instance, period)
     call = next(steps)
+    lend_connection()
     until = clock.monotonic() + ONE_TIMEOUT
     while True:
         left = until - clock.monotonic()
@@ -139,6 +141,7 @@ def pull_many(wanted: list[tuple[Instance, Period]]) -> dict[tuple[UUID, str], R
             pairs.append((instance, period, target_of(instance)))
         except Problem as problem:
             results[instance.pk, period.label] = problem
+    lend_connection()
     results.update(async_to_sync(_pull_all)(pairs))
     return results
 
