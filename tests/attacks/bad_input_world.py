@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +55,8 @@ class Service:
         self.wire = Wire(self.port)
 
     def credentials(self, who: Who, method: str, target: str) -> dict[str, str]:
-        raise NotImplementedError
+        """The headers that prove who is calling; each side has its own way."""
+        raise AssertionError(f"{self.side} has no way to prove who calls {method} {target} as {who}")
 
     def send(
         self,
@@ -113,7 +114,13 @@ def running(side: str, folder: Path, server_url: str) -> Iterator[Service]:
     try:
         stripe = _stripe(supervisor, folder)
         instance = _instance(supervisor, folder, stripe, server_url if side == "instance-postgres" else "")
-        yield instance if side != "portal" else _portal(supervisor, folder, stripe, server_url, instance)
+        with closing(instance.wire):
+            if side != "portal":
+                yield instance
+                return
+            portal = _portal(supervisor, folder, stripe, server_url, instance)
+            with closing(portal.wire):
+                yield portal
     finally:
         supervisor.stop()
 

@@ -246,7 +246,9 @@ def test_a_row_that_another_worker_binds_while_we_look_is_ours(books, grow, api)
         answer = execute(sql, params, many, context)
         looks += "subscriptions_subscription" in sql
         if looks == 2:
-            other.execute("UPDATE subscriptions_subscription SET stripe_subscription_id = %s, version = 1", [stripe_id])
+            other.execute(
+                "UPDATE subscriptions_subscription SET stripe_subscription_id = %s, version = 1", [stripe_id]
+            )
             looks += 1
         return answer
 
@@ -263,9 +265,14 @@ def test_a_price_that_is_no_plan_of_ours_keeps_nobody_from_cancelling(books, gro
     made = subscribe(api, paymentMethodId="pm_card_visa").json()["subscription"]
     stripe_id = Subscription.objects.get().stripe_subscription_id
     product = books.post("products", name="Special")["id"]
-    price = books.post("prices", product=product, unit_amount=100, currency="usd", **{"recurring[interval]": "month"})["id"]
+    price = books.post(
+        "prices", product=product, unit_amount=100, currency="usd", **{"recurring[interval]": "month"}
+    )["id"]
     item = books.get(f"subscriptions/{stripe_id}")["items"]["data"][0]["id"]
-    books.post(f"subscriptions/{stripe_id}", **{"items[0][id]": item, "items[0][price]": price, "proration_behavior": "none"})
+    books.post(
+        f"subscriptions/{stripe_id}",
+        **{"items[0][id]": item, "items[0][price]": price, "proration_behavior": "none"},
+    )
     later = api.delete(f"{URL}/{made['id']}")
     assert (later.status_code, later.json()["reason"]) == (409, "unknown_price")
     now = api.delete(f"{URL}/{made['id']}?immediate=true")
