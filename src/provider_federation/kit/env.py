@@ -8,7 +8,7 @@ from collections.abc import Mapping
 ENVIRONMENT_VARIABLE = "PROVIDER_FEDERATION_ENV"
 
 
-class ConfigInvalid(Exception):  # noqa: N818  the code of the contract
+class ConfigInvalid(Exception):
     """A setting that stops the process at start. `code` is stable; the message never holds a secret."""
 
     def __init__(self, variable: str, message: str, code: str = "config_invalid") -> None:

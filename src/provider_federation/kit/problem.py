@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Problem(Exception):  # noqa: N818  the field's word (RFC 9457)
+class Problem(Exception):
     """An answer other than success. `status` is the HTTP status, `code` is stable, `message` says what to do."""
 
     def __init__(self, status: int, code: str, message: str, **details: Any) -> None:

@@ -23,7 +23,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class CannotOpen(Exception):  # noqa: N818  says what happened
+class CannotOpen(Exception):
     """The sealed value is damaged, belongs to another row, or its master key is gone."""
 
 

@@ -11,7 +11,7 @@ _MOST_VALUES = 200_000
 _LONGEST_INTEGER = 20
 
 
-class NotJson(Exception):  # noqa: N818  a reason, not a fault of ours
+class NotJson(Exception):
     """`code` is one of `not_json not_an_object too_deep`; the message says what was found, without quoting
     the data. `well_formed` tells JSON that holds what we do not take from what is no JSON at all.
     """

@@ -13,25 +13,25 @@ class MoneyError(ValueError):
         self.message = message
 
 
-class BadAmount(MoneyError):  # noqa: N818  the code of the contract
+class BadAmount(MoneyError):
     """Not a number that we bill: a float, NaN, an exponent, foreign digits, too long, out of range."""
 
     code = "bad_amount"
 
 
-class BadCurrency(MoneyError):  # noqa: N818
+class BadCurrency(MoneyError):
     """Not a currency that we bill in."""
 
     code = "bad_currency"
 
 
-class BadDate(MoneyError):  # noqa: N818  the code of the contract
+class BadDate(MoneyError):
     """Not a date, a month or a range that we read."""
 
     code = "bad_date"
 
 
-class BadZone(MoneyError):  # noqa: N818
+class BadZone(MoneyError):
     """Not an IANA time zone that this machine knows."""
 
     code = "bad_zone"

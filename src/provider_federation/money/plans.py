@@ -19,7 +19,7 @@ DEFAULT_AI_CAP_CENTS: Final = 5_000
 """AI usage passes through at cost up to $50 a month unless the client's terms say otherwise."""
 
 
-class UnknownPlan(MoneyError):  # noqa: N818
+class UnknownPlan(MoneyError):
     """No plan has this code."""
 
     code = "unknown_plan"

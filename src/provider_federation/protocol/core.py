@@ -10,7 +10,7 @@ from provider_federation.protocol.replay import ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
 
 
-class CannotSign(ValueError):  # noqa: N818  said by the caller's own side, before anything is sent
+class CannotSign(ValueError):
     """The key's algorithm cannot sign, or what should be signed cannot stand in a header."""
 
 

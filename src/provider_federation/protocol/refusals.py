@@ -54,7 +54,7 @@ STATUS_BY_CODE = MappingProxyType({code: status for code, (status, _) in _CODES.
 _ONE_ANSWER = frozenset({"unknown_key", "revoked_key", "key_not_yet_valid", "expired_key"})
 
 
-class Refused(Exception):  # noqa: N818  the contract fixes the name
+class Refused(Exception):
     """The request is not accepted.
 
     `code` is exact, for the audit log; `public_code` is what the caller may learn (`unknown_key` stands for

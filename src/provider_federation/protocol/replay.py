@@ -22,7 +22,7 @@ class ReplayStore(Protocol):
         ...
 
 
-class ReplayStoreFull(Exception):  # noqa: N818  it is a state, and the caller answers 503
+class ReplayStoreFull(Exception):
     """The store holds as many live entries as it may; forgetting one would allow a replay."""
 
 

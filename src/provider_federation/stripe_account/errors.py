@@ -10,7 +10,7 @@ _KEYS = re.compile(r"\b(sk|rk|pk|whsec)_[A-Za-z0-9_*.]+")
 _LONGEST_MESSAGE = 500
 
 
-class StripeFailed(Exception):  # noqa: N818  the name the plan of the house gave it
+class StripeFailed(Exception):
     """A call that did not do what it was asked.
 
     `code` is stable: Stripe's own (`card_declined`, `resource_missing`), or ours: `connection_failed
@@ -57,7 +57,7 @@ class DuplicateInvoices(StripeFailed):
         super().__init__("duplicate_invoices", message)
 
 
-class WebhookRefused(Exception):  # noqa: N818
+class WebhookRefused(Exception):
     """A webhook that is answered with `status` (400). `code`: `bad_signature timestamp_out_of_window
     bad_payload`.
     """
@@ -70,7 +70,7 @@ class WebhookRefused(Exception):  # noqa: N818
         self.message = message
 
 
-class WebhookNotConfigured(Exception):  # noqa: N818
+class WebhookNotConfigured(Exception):
     """No usable signing secret: the process should have refused to start (`config_invalid`)."""
 
     code = "config_invalid"

@@ -29,7 +29,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _log = get_logger("http")
 
 
-class _TooLarge(Exception):  # noqa: N818  a signal, not an error
+class _TooLarge(Exception):
     pass
 
 

@@ -23,7 +23,7 @@ router = Router(tags=["reconciliation"])
 )
 def reconcile(
     request: HttpRequest,
-    clientOrgId: Annotated[str | None, Query(max_length=128)] = None,  # noqa: N803  the contract's name
+    clientOrgId: Annotated[str | None, Query(max_length=128)] = None,
 ) -> dict[str, Any]:
     refuse_unknown_query(request, ("clientOrgId",))
     instance = get_by_org(clientOrgId) if clientOrgId is not None else None

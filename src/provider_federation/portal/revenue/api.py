@@ -33,10 +33,10 @@ Text = Annotated[str | None, Query(max_length=128)]
 @router.get("/revenue", auth=_read, summary="What clients bring in a month: subscription, leads, AI usage")
 def revenue(
     request: HttpRequest,
-    clientOrgId: Text = None,  # noqa: N803  the contract's name
+    clientOrgId: Text = None,
     period: Text = None,
-    startDate: Text = None,  # noqa: N803
-    endDate: Text = None,  # noqa: N803
+    startDate: Text = None,
+    endDate: Text = None,
 ) -> dict[str, Any]:
     refuse_unknown_query(request, ("clientOrgId", "period", "startDate", "endDate"))
     months = months_asked(period, startDate, endDate)
@@ -59,7 +59,7 @@ def invoice_usage(request: HttpRequest, payload: InvoiceUsageIn) -> Status[dict[
 @router.get("/invoices", auth=_read, summary="The provider's usage invoices, newest first")
 def list_invoices(
     request: HttpRequest,
-    clientOrgId: Text = None,  # noqa: N803
+    clientOrgId: Text = None,
     status: Text = None,
     period: Text = None,
     cursor: Annotated[str, Query(max_length=512)] = "",
@@ -92,7 +92,7 @@ def release_invoice(request: HttpRequest, invoice_id: str) -> dict[str, Any]:
 
 
 @router.get("/ledger", auth=_read, summary="Billed, paid, collected and outstanding, by currency")
-def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:  # noqa: N803
+def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:
     refuse_unknown_query(request, ("clientOrgId",))
     instance = get_by_org(clientOrgId) if clientOrgId is not None else None
     return {"ok": True, "clientOrgId": clientOrgId, "totals": ledger_out(queries.ledger_totals(instance))}

@@ -16,7 +16,7 @@ _last: dict[str, int] = {}
 _lock = threading.Lock()
 
 
-class CannotSign(Exception):  # noqa: N818  becomes an outcome
+class CannotSign(Exception):
     """There is no key, or it is outside its window, or it cannot sign this; the message holds no secret."""
 
 

@@ -25,7 +25,7 @@ _CHUNK = 65_536
 _AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-class Failed(Exception):  # noqa: N818  becomes an outcome, is not an error of ours
+class Failed(Exception):
     """No usable answer. `reason` is an outcome's code; `sent` is false when the request surely never left."""
 
     def __init__(self, reason: str, detail: str = "", *, sent: bool = True, status: int = 0) -> None:

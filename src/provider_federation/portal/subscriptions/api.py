@@ -22,8 +22,8 @@ _read, _manage = operator_or_token("billing.read"), operator_or_token("billing.m
 @router.get("", auth=_read, summary="Subscriptions, newest first, with sums over all of them")
 def list_subscriptions(
     request: HttpRequest,
-    clientOrgId: Annotated[str, Query(max_length=128)] = "",  # noqa: N803  the contract's name
-    planId: Literal["", "BASE", "PRO", "ELITE"] = "",  # noqa: N803
+    clientOrgId: Annotated[str, Query(max_length=128)] = "",
+    planId: Literal["", "BASE", "PRO", "ELITE"] = "",
     status: Annotated[str, Query(description=", ".join(SubscriptionStatus.values), max_length=32)] = "",
     cursor: Annotated[str, Query(max_length=512)] = "",
     limit: Annotated[int, Query(ge=1, le=queries.MOST)] = 50,

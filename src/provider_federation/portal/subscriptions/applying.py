@@ -39,7 +39,7 @@ _TRIES = 5
 Row = TypeVar("Row")
 
 
-class Foreign(Exception):  # noqa: N818  what it says is about the object, not about an error of ours
+class Foreign(Exception):
     """Stripe's object does not belong to what we know: `code`, and a sentence for the alert. Nothing was
     changed.
     """
@@ -50,7 +50,7 @@ class Foreign(Exception):  # noqa: N818  what it says is about the object, not a
         self.message = message
 
 
-class Overtaken(Exception):  # noqa: N818
+class Overtaken(Exception):
     """Somebody wrote after we looked: look again."""
 
 

@@ -34,7 +34,7 @@ _KEY = re.compile(r"sk_test_[A-Za-z0-9_]{1,240}")
 _TICK = 1.0
 
 
-class Dropped(Exception):  # noqa: N818
+class Dropped(Exception):
     """The connection is to be cut without an answer."""
 
 

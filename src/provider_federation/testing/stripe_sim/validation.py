@@ -28,7 +28,7 @@ _LONGEST_TEXT = 5_000
 _LARGEST_METADATA = (50, 40, 500)
 
 
-class Mismatch(Exception):  # noqa: N818  internal: this alternative of a union does not fit
+class Mismatch(Exception):
     """One alternative of a union refused the value; the message is for the caller if no other takes it."""
 
 
