@@ -19,9 +19,13 @@ def demo(
     ] = False,
     fleet: Annotated[int, typer.Option(min=1, max=50, help="How many instances.")] = 3,
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65_000, help="The portal's port; the others follow it. 0 takes free ones."),
-    ] = 8400,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_000,
+            help="The portal's port, 8400 unless told; the others follow it. 0 takes free ones.",
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option(help="Folder that keeps the demo's data between runs.")] = Path(
         ".demo"
     ),
@@ -89,18 +93,14 @@ def _once(folder: Path, fleet: int) -> int:
     return _guarded(world, job)
 
 
-def _stay(folder: Path, *, fleet: int, port: int, fresh: bool, months: int, leads: int) -> int:
-    import shutil
-
+def _stay(data: Path, *, fleet: int, port: int | None, fresh: bool, months: int, leads: int) -> int:
     from provider_federation.demo.history import make_history
-    from provider_federation.demo.plan import load_or_make
+    from provider_federation.demo.plan import demo_folder, load_or_make
     from provider_federation.demo.world import World, month_starts
     from provider_federation.kit import clock
 
-    if fresh and folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder = demo_folder(data, fleet, fresh=fresh)
         plan = load_or_make(folder, fleet=fleet, port=port, months=months + 1, leads=leads)
     except ValueError as error:
         _say(str(error))

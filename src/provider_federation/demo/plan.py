@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from provider_federation.demo.processes import free_ports
 
-LARGEST_FLEET = 50
+USUAL_PORT = 8400
+_FILE = "demo.json"
 _FIRST_THREE = (
     ("bluebird", "Bluebird Solar", "sha256", "PRO"),
     ("kestrel", "Kestrel Legal", "sha256", "ELITE"),
@@ -99,21 +101,38 @@ class DemoPlan:
         return self.folder / "clock.json"
 
     def save(self) -> None:
-        path = self.folder / "demo.json"
+        path = self.folder / _FILE
         path.touch(mode=0o600)
         path.write_text(json.dumps({**asdict(self), "folder": None}, indent=1))
 
 
-def load_or_make(folder: Path, *, fleet: int, port: int, months: int, leads: int) -> DemoPlan:
-    """The kept plan of this folder when it fits what is asked for, else a new one. `port` 0 takes any free
-    ports.
+def demo_folder(data: Path, fleet: int, *, fresh: bool) -> Path:
+    """Where a demo with that many instances keeps its data: as a finished run left it, or empty.
+
+    What an unfinished first run left is thrown away, as is everything when `fresh`. ValueError when the folder
+    holds something that is no demo.
     """
-    kept = folder / "demo.json"
+    folder = data / f"{fleet}-instances"
+    if folder.exists() and any(folder.iterdir()):
+        kept = folder / _FILE
+        if not kept.exists():
+            raise ValueError(f"{folder} holds something that is no demo; choose another place with --data")
+        if fresh or not json.loads(kept.read_text())["prepared"]:
+            shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def load_or_make(folder: Path, *, fleet: int, port: int | None, months: int, leads: int) -> DemoPlan:
+    """The kept plan of this folder, else a new one, saved at once. `port` 0 takes any free ports, None the kept
+    one or the usual one. ValueError when a kept plan has another.
+    """
+    kept = folder / _FILE
     if kept.exists():
-        plan = _read(folder, json.loads(kept.read_text()))
-        if plan.prepared and len(plan.instances) == fleet:
-            return _with_ports(plan, port)
-    return _make(folder, fleet=fleet, port=port, months=months, leads=leads)
+        return _with_port(_read(folder, json.loads(kept.read_text())), port)
+    plan = _make(folder, fleet=fleet, port=USUAL_PORT if port is None else port, months=months, leads=leads)
+    plan.save()
+    return plan
 
 
 def _read(folder: Path, value: dict[str, Any]) -> DemoPlan:
@@ -125,9 +144,9 @@ def _ports(port: int, count: int) -> list[int]:
     return free_ports(count) if port == 0 else list(range(port, port + count))
 
 
-def _with_ports(plan: DemoPlan, port: int) -> DemoPlan:
+def _with_port(plan: DemoPlan, port: int | None) -> DemoPlan:
     """The kept data knows its addresses (hosted invoice links, the directory), so its ports stay as they are."""
-    if port not in {0, plan.portal_port}:
+    if port not in {None, 0, plan.portal_port}:
         raise ValueError(
             f"this demo's data belongs to port {plan.portal_port}; use --fresh to start over at another"
         )
