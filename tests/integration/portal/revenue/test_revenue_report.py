@@ -171,21 +171,27 @@ def test_a_disabled_client_is_neither_called_nor_billed(books, grow, api):
     assert (usage.requests, UsageInvoice.objects.count()) == (0, 0)
 
 
+def _every_session(setting: str) -> None:
+    """For the whole database, and for sessions from now on: the request may take any connection of the pool."""
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" {setting}')
+    connection.close()
+    connection.close_pool()
+
+
 def test_a_busy_database_is_a_503(books, grow, api):
     """A row that somebody holds too long (here: the server's own lock timeout) is no fault of the request."""
     usage, ada = grow("ada")
     usage.uses(FEBRUARY, 1)
     body = {"clientOrgId": "org_ada", "periodStart": "2026-02-01", "periodEnd": "2026-02-28"}
     holder = psycopg.connect(**connection.get_connection_params())
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '50ms'")
+    _every_session("SET lock_timeout = '50ms'")
     try:
         holder.execute("SELECT 1 FROM directory_instance WHERE id = %s FOR UPDATE", [ada.pk])
         answer = api.post(URL, body, content_type="application/json")
     finally:
         holder.close()
-        with connection.cursor() as cursor:
-            cursor.execute("RESET lock_timeout")
+        _every_session("RESET lock_timeout")
     assert (answer.status_code, answer.json()["reason"]) == (503, "database_unavailable")
     assert UsageInvoice.objects.count() == 0
 
