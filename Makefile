@@ -17,6 +17,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
 demo: $(VENV)/.demo   ## the portal, three instances and the Stripe simulator on this machine; ARGS=--once walks it without a person
 	@$(BIN)/provider-federation demo $(ARGS)
 
