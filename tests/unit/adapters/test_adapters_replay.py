@@ -48,7 +48,7 @@ def make(request, tmp_path) -> Iterator[Callable[..., Any]]:
         if request.param == "sqlite":
             store: Any = SqliteReplayStore(tmp_path / "replay.sqlite3", **options)
         else:
-            store = PostgresReplayStore(lambda: psycopg.connect(url), **options)
+            store = PostgresReplayStore(url, **options)
         opened.append(store)
         return store
 
@@ -122,7 +122,7 @@ def _sqlite(where: str) -> SqliteReplayStore:
 
 
 def _postgres(where: str) -> PostgresReplayStore:
-    return PostgresReplayStore(lambda: psycopg.connect(where))
+    return PostgresReplayStore(where)
 
 
 @pytest.mark.parametrize("build", [_sqlite, _postgres])
@@ -168,7 +168,7 @@ def test_a_locked_file_is_no_memory(tmp_path):
 
 
 def test_a_broken_connection_is_replaced(postgres_url):
-    store = PostgresReplayStore(lambda: psycopg.connect(postgres_url))
+    store = PostgresReplayStore(postgres_url)
     assert store.remember("k", "a", NOW + 300, NOW)
     assert store._connection is not None
     backend = store._connection.info.backend_pid
