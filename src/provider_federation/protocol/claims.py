@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
+from provider_federation.protocol.grammar import normal_authority
 from provider_federation.protocol.refusals import Refused
-from provider_federation.protocol.replay import ReplayStore
+from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import IDENTIFIER, SCOPES, Key, Policy, Principal
 
 
@@ -13,7 +15,8 @@ class Claim(NamedTuple):
     """What a good signature says, before audience, scope, org and replay were looked at.
 
     `scope`, `org` and `instance` are as sent, None when absent. `token` is what must not be used twice, None
-    when the request may be repeated; it is kept until `expires`, seconds since 1970 UTC.
+    when the request may be repeated; it is kept until `expires`, seconds since 1970 UTC. `authority` (normal),
+    `digest` (Content-Digest) and `covers_body` are what v2 covers and legacy does not.
     """
 
     key: Key
@@ -22,6 +25,10 @@ class Claim(NamedTuple):
     instance: str | None
     token: str | None
     expires: float
+    scheme: str = "legacy"
+    authority: str | None = None
+    digest: str | None = None
+    covers_body: bool = False
 
 
 def check_key_window(key: Key, now: float) -> None:
@@ -44,23 +51,40 @@ def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
         raise Refused("timestamp_out_of_window", key_id=key_id)
 
 
-def admit(claim: Claim, policy: Policy, now: float, replay: ReplayStore | None) -> Principal:
-    """Audience, scope and org, then replay: the checks of section 2.4 that come after the signature."""
+def admit(
+    claim: Claim, policy: Policy, now: float, replay: ReplayStore | None, ratchet: Ratchet | None = None
+) -> Principal:
+    """Audience, scope and org, then replay and ratchet: the checks of section 2.4 after the signature."""
     key = claim.key
     _check_audience(claim, policy)
     scope = _scope(claim)
     org = _org(claim, policy)
-    if claim.token is not None and replay is not None:
-        _check_replay(claim, claim.token, now, replay)
-    return Principal(key.id, scope, org, key.algorithm, policy.instance or key.instance)
+    try:
+        fault = _fault_of_memory(claim, now, replay, ratchet)
+    except Exception as error:  # whatever keeps a store from answering, the answer is no
+        raise Refused("replay_store_unavailable", key_id=key.id) from error
+    if fault is not None:
+        raise Refused(fault, key_id=key.id)
+    return Principal(
+        key.id, scope, org, key.algorithm, policy.instance or key.instance or claim.instance, claim.scheme
+    )
 
 
 def _check_audience(claim: Claim, policy: Policy) -> None:
-    if policy.instance is None:
-        return
-    for meant in (claim.instance, claim.key.instance):
-        if meant is not None and meant != policy.instance:
-            raise Refused("audience_mismatch", key_id=claim.key.id)
+    meant = {policy.instance, claim.key.instance, claim.instance} - {None}
+    if len(meant) > 1:
+        raise Refused("audience_mismatch", key_id=claim.key.id)
+    if (
+        claim.authority is not None
+        and policy.authorities
+        and claim.authority not in _normal(policy.authorities)
+    ):
+        raise Refused("audience_mismatch", key_id=claim.key.id)
+
+
+@lru_cache(maxsize=16)
+def _normal(authorities: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(normal_authority, authorities))
 
 
 def _scope(claim: Claim) -> str:
@@ -84,10 +108,15 @@ def _org(claim: Claim, policy: Policy) -> str | None:
     return org
 
 
-def _check_replay(claim: Claim, token: str, now: float, replay: ReplayStore) -> None:
-    try:
-        first = replay.remember(claim.key.id, token, claim.expires, now)
-    except Exception as error:  # whatever keeps the store from answering, the answer is no
-        raise Refused("replay_store_unavailable", key_id=claim.key.id) from error
-    if not first:
-        raise Refused("replayed", key_id=claim.key.id)
+def _fault_of_memory(
+    claim: Claim, now: float, replay: ReplayStore | None, ratchet: Ratchet | None
+) -> str | None:
+    key = claim.key
+    if ratchet is not None and claim.scheme == "legacy" and ratchet.is_set(key.pair):
+        return "downgrade_refused"
+    once = replay is None or claim.token is None or replay.remember(key.id, claim.token, claim.expires, now)
+    if not once:
+        return "replayed"
+    if ratchet is not None and claim.scheme == "v2" and not ratchet.is_set(key.pair):
+        ratchet.set(key.pair, now)
+    return None

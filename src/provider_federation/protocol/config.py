@@ -12,9 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from provider_federation.protocol.material import is_weak, key_material
+from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.signing import public_key
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, MODERN_ALGORITHMS, Key, Keyring, Policy
 
 KEYS = "PROVIDER_KEYS_JSON"
+RESPONSE_KEY = "PROVIDER_RESPONSE_KEY_JSON"
 ENABLED = "PROVIDER_FEDERATION_ENABLED"
 SKEW = "PROVIDER_CLOCK_SKEW_SEC"
 SIG_SHA256 = "PROVIDER_FEDERATION_SIG_SHA256"
@@ -30,7 +33,8 @@ _FIELDS = frozenset({
 class ConfigurationError(ValueError):
     """A setting that stops the process at start. `variable` is its name; no message holds a secret.
 
-    `code` is one of config_invalid, config_h31_in_production, config_weak_secret, config_secret_reuse.
+    `code` is one of config_invalid, config_h31_in_production, config_weak_secret, config_secret_reuse,
+    config_response_key_missing, config_ed25519_not_installed.
     """
 
     def __init__(self, variable: str, message: str, code: str = "config_invalid") -> None:
@@ -45,6 +49,7 @@ class Configuration:
 
     `enabled` False means that a signed request is an anonymous one. `scheme` is the weakest that a key
     needs (h31, sha256 or v2), and without keys what a plain-string key means. `development` was explicit.
+    `response_key` is the ed25519 key with which this deployment signs its answers, if it has one.
     """
 
     enabled: bool
@@ -52,6 +57,7 @@ class Configuration:
     policy: Policy
     scheme: str
     development: bool
+    response_key: Key | None = None
 
     @property
     def mode(self) -> str:
@@ -65,7 +71,12 @@ def read_environment(values: Mapping[str, str]) -> Configuration:
     plain = "sha256" if _flag(values, SIG_SHA256) else "h31"
     instance = values.get("INSTANCE_NAME", "").strip() or None
     keys = tuple(_keys(values.get(KEYS, ""), plain, instance))
-    _check_safety(keys, development=development)
+    response_key = _response_key(values.get(RESPONSE_KEY, ""))
+    _check_safety(keys, response_key, development=development)
+    enabled = _flag(values, ENABLED)
+    if enabled and response_key is None and any(key.algorithm == "ed25519" for key in keys):
+        message = "is not set; requests signed with ed25519 are answered signed, so this process needs a key"
+        raise ConfigurationError(RESPONSE_KEY, message, "config_response_key_missing")
     policy = Policy(
         instance=instance,
         org=values.get("INSTANCE_ORG_ID", "").strip() or None,
@@ -74,7 +85,7 @@ def read_environment(values: Mapping[str, str]) -> Configuration:
         development=development,
         legacy_until=_legacy_until(values),
     )
-    return Configuration(_flag(values, ENABLED), Keyring(keys), policy, _scheme(keys, plain), development)
+    return Configuration(enabled, Keyring(keys), policy, _scheme(keys, plain), development, response_key)
 
 
 def _accepted(keys: Iterable[Key]) -> tuple[str, ...]:
@@ -124,27 +135,26 @@ def _legacy_until(values: Mapping[str, str]) -> float | None:
 
 
 def _keys(text: str, plain: str, instance: str | None) -> Iterable[Key]:
-    for key_id, value in _object(text).items():
+    for key_id, value in _object(KEYS, text).items():
         fields = {"secret": value} if isinstance(value, str) else value
         if not isinstance(fields, dict):
             raise ConfigurationError(KEYS, "must give each key a secret or an object")
         yield _key(key_id, fields, plain, instance)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(variable: str, text: str) -> dict[str, Any]:
     """The JSON object in `text`; empty text is no keys. What the parser said stays out of it: it quotes."""
     if not text.strip():
         return {}
     if len(text) > _LONGEST_JSON:
-        raise ConfigurationError(KEYS, "is larger than 1 MB")
+        raise ConfigurationError(variable, "is larger than 1 MB")
     try:
         value = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise ConfigurationError(
-            KEYS, 'must be a JSON object like {"key-1": "secret"}, without doubled names'
-        )
+        example = '{"key-1": "secret"}' if variable == KEYS else '{"id": "acme", "secret": "base64"}'
+        raise ConfigurationError(variable, f"must be a JSON object like {example}, without doubled names")
     return value
 
 
@@ -162,6 +172,10 @@ def _key(key_id: str, fields: dict[str, Any], plain: str, instance: str | None) 
             KEYS, f"a key has secret, public_key and {', '.join(sorted(_FIELDS))} at most"
         )
     algorithm = fields.get("algorithm", "ed25519" if "public_key" in fields else plain)
+    if algorithm == "ed25519" and "secret" in fields:
+        raise ConfigurationError(
+            KEYS, "needs the public_key of an ed25519 key; its secret stays with its signer"
+        )
     try:
         return Key(
             id=key_id,
@@ -177,6 +191,30 @@ def _key(key_id: str, fields: dict[str, Any], plain: str, instance: str | None) 
     except (ValueError, TypeError, OverflowError):
         problem = "has a key that makes no sense: look at its id, algorithm, material, scope, dates and names"
     raise ConfigurationError(KEYS, problem)
+
+
+def _response_key(text: str) -> Key | None:
+    """The seed signs, and its public key is what a portal is told."""
+    values = _object(RESPONSE_KEY, text)
+    if not values:
+        return None
+    try:
+        seed = key_material("ed25519", values)["secret"]
+        key = Key(values["id"], "ed25519", seed, _public_key(seed))
+    except (KeyError, ValueError, TypeError):
+        key = None
+    if key is None or values.keys() != {"id", "secret"}:
+        problem = 'must have an "id", and as "secret" the 32 bytes of an ed25519 seed in base64, and no more'
+        raise ConfigurationError(RESPONSE_KEY, problem)
+    return key
+
+
+def _public_key(seed: bytes) -> bytes:
+    try:
+        return public_key(seed)
+    except Refused:
+        message = "ed25519 needs PyNaCl: pip install provider-federation[ed25519]"
+    raise ConfigurationError(RESPONSE_KEY, message, "config_ed25519_not_installed")
 
 
 def _instant(value: object) -> float | None:
@@ -205,19 +243,20 @@ def _boolean(value: object) -> bool:
     raise TypeError
 
 
-def _check_safety(keys: tuple[Key, ...], *, development: bool) -> None:
+def _check_safety(keys: tuple[Key, ...], response_key: Key | None, *, development: bool) -> None:
     seen: set[bytes] = set()
-    for key in keys:
-        _check_key(key, development=development)
+    everything = [(KEYS, key) for key in keys] + ([(RESPONSE_KEY, response_key)] if response_key else [])
+    for variable, key in everything:
+        _check_key(variable, key, development=development)
         material = {part for part in (key.secret, key.public_key) if part}
         if material & seen:
             raise ConfigurationError(
-                KEYS, f"{_named(key)} has the secret of another key", "config_secret_reuse"
+                variable, f"{_named(key)} has the secret of another key", "config_secret_reuse"
             )
         seen |= material
 
 
-def _check_key(key: Key, *, development: bool) -> None:
+def _check_key(variable: str, key: Key, *, development: bool) -> None:
     if development:
         return
     if key.algorithm == "h31":
@@ -228,7 +267,7 @@ def _check_key(key: Key, *, development: bool) -> None:
         raise ConfigurationError(KEYS, message, "config_h31_in_production")
     if is_weak(key):
         message = f"{_named(key)} has a short, guessable or published secret; make one with 32 random bytes"
-        raise ConfigurationError(KEYS, message, "config_weak_secret")
+        raise ConfigurationError(variable, message, "config_weak_secret")
 
 
 def _named(key: Key) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from provider_federation.protocol import legacy
+from provider_federation.protocol import legacy, modern
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
+from provider_federation.protocol.modern import CannotSign
 from provider_federation.protocol.refusals import Refused
-from provider_federation.protocol.replay import ReplayStore
+from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
-
-
-class CannotSign(ValueError):
-    """The key's algorithm cannot sign, or what should be signed cannot stand in a header."""
 
 
 def sign(
@@ -26,8 +23,9 @@ def sign(
 ) -> list[tuple[str, str]]:
     """The headers to add to `request`, by the scheme that `key.algorithm` belongs to.
 
-    `now` is seconds since 1970 UTC. `instance` and `nonce` belong to the modern scheme; the legacy one has
-    no place for them. Whether the request is one that a verifier takes is the verifier's to say. Raises
+    `now` is seconds since 1970 UTC. v2 has to know which `instance` is meant (or the key says), makes a `nonce`
+    of its own, and adds Content-Digest (and Content-Type, if there is none) to a body; the legacy scheme has no
+    place for these. Whether the request is one that a verifier takes is the verifier's to say. Raises
     CannotSign, a ValueError.
     """
     for value in (scope, instance, org, nonce):
@@ -35,30 +33,61 @@ def sign(
             raise CannotSign("scope, instance, org and nonce are printable ASCII")
     if key.algorithm in LEGACY_ALGORITHMS:
         return legacy.sign(request, key, now=now, scope=scope, org=org)
-    raise CannotSign(f"this version does not sign with {key.algorithm} yet; use a sha256 key")
+    return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
 
 
 def verify(
-    request: Request, keyring: Keyring, policy: Policy, *, now: float, replay: ReplayStore | None = None
+    request: Request,
+    keyring: Keyring,
+    policy: Policy,
+    *,
+    now: float,
+    replay: ReplayStore | None = None,
+    ratchet: Ratchet | None = None,
 ) -> Principal:
     """The principal that signed `request`; raises Refused and nothing else. `now` is seconds since 1970 UTC.
 
-    `replay=None` means no memory, for tests and reads only.
+    `replay=None` means no memory, for tests and reads only; without a `ratchet` a pair can always go back to
+    the legacy scheme.
     """
-    return admit(check_head(request, keyring, policy, now), policy, now, replay)
+    claim = check_head(request, keyring, policy, now)
+    return finish(claim, request.body, policy, now=now, replay=replay, ratchet=ratchet)
 
 
 def check_head(request: Request, keyring: Keyring, policy: Policy, now: float) -> Claim:
-    """Everything up to the signature, leaving no trace. Adapters ask this, with body=b"", before reading."""
+    """Everything up to the signature, leaving no trace. An adapter may ask this, with body=b"", before it reads
+    the body, and then `finish` with what it read: together they are `verify`.
+    """
     try:
         headers = read_headers(request, policy)
         check_shape(request, headers, policy)
+        is_modern = "signature-input" in headers or "signature" in headers
+        if is_modern and not legacy.REQUIRED.isdisjoint(headers):
+            raise Refused("ambiguous_auth")
+        if is_modern:
+            return modern.check(request, headers, keyring, policy, now)
     except (TypeError, ValueError, AttributeError):  # headers that are no pairs, a target that is no text
         raise Refused("malformed_header") from None
-    is_modern = "signature-input" in headers or "signature" in headers
-    is_legacy = not legacy.REQUIRED.isdisjoint(headers)
-    if is_modern and is_legacy:
-        raise Refused("ambiguous_auth")
-    if is_modern:
-        raise Refused("algorithm_not_allowed")
     return legacy.check(request, headers, keyring, policy, now)
+
+
+def finish(
+    claim: Claim,
+    body: bytes,
+    policy: Policy,
+    *,
+    now: float,
+    replay: ReplayStore | None,
+    ratchet: Ratchet | None = None,
+) -> Principal:
+    """What follows on `check_head`: the digest of the received body, audience, scope, org, replay, ratchet."""
+    if len(body) > policy.max_body:
+        raise Refused("body_too_large", key_id=claim.key.id)
+    if claim.scheme == "legacy":
+        return admit(claim, policy, now, replay, ratchet)
+    try:
+        modern.check_body(claim, body)
+        return admit(claim, policy, now, replay, ratchet)
+    except Refused as refused:
+        refused.signer = claim.key
+        raise

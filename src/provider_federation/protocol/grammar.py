@@ -30,8 +30,13 @@ _CONTENT = frozenset({"content-digest", "content-type", "content-encoding", "ide
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 _KEPT = FEDERATION_HEADERS | _FRAMING | _CONTENT | _FORWARDED
 
+VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+"""What a header of ours may hold: printable ASCII, and no space around it."""
+
 # Letters, digits and marks that RFC 3986 allows in a path segment, but no ';'; escapes take the longer way.
 _SEGMENT = r"/(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9\-._~!$&'()*+,=:@]+"
+_AUTHORITY = re.compile(r"((?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\]))(?::([0-9]{1,5}))?", re.ASCII)
+_DEFAULT_PORTS = frozenset({"80", "443"})
 _PLAIN_TARGET = re.compile(rf"(?=/)(?:{_SEGMENT})*/?(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]]*)?", re.ASCII)
 _TARGET = re.compile(
     r"(/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\\]|%[0-9A-Fa-f]{2})*)"
@@ -101,3 +106,16 @@ def target_fault(target: str) -> str | None:
     if _BAD_ESCAPE.search(path):
         return "bad_target"
     return "non_canonical_target" if _ODD_SEGMENT.search(path) or _ODD_ESCAPE.search(path) else None
+
+
+@lru_cache(maxsize=512)
+def normal_authority(authority: str) -> str:
+    """`@authority` (RFC 9421, section 2.2.3): lower case, without a default port. Refused when it is none.
+
+    A request does not know its scheme, so that 80 and 443 both count as the default.
+    """
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise Refused("bad_framing")
+    host, port = match[1].lower(), match[2]
+    return host if port is None or port in _DEFAULT_PORTS else f"{host}:{port}"

@@ -6,7 +6,6 @@ must: docs/protocol.md says what remains.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from provider_federation.protocol.claims import Claim, check_key_window, check_time
-from provider_federation.protocol.grammar import SAFE_METHODS
+from provider_federation.protocol.grammar import SAFE_METHODS, VISIBLE
 from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.signing import hmac_sha256
 from provider_federation.protocol.values import IDENTIFIER, LEGACY_ALGORITHMS, Key, Keyring, Policy, Request
 
 _KEY_ID, _TIMESTAMP, _SIGNATURE = "x-provider-keyid", "x-provider-timestamp", "x-provider-signature"
@@ -27,11 +27,8 @@ _INSTANT = re.compile(
     re.ASCII,
 )
 _TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
-_VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _NOBODY = b"\0" * 32
 _NOBODY_SAYS = "0" * 64
-_BLOCK = 64
-_INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
 _32_BITS = 0xFFFFFFFF
 
 
@@ -57,7 +54,7 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
     key = keyring.get(key_id)
     if key is None:
         # An unknown key costs what a known one does.
-        hmac.compare_digest(_hmac_sha256(_NOBODY, payload), _NOBODY_SAYS)
+        hmac.compare_digest(hmac_sha256(_NOBODY, payload).hexdigest(), _NOBODY_SAYS)
         raise Refused("unknown_key", key_id=key_id)
     check_key_window(key, now)
     _check_algorithm(request, headers, key, tag, policy, now)
@@ -91,7 +88,7 @@ def _read(headers: dict[str, str]) -> tuple[str, str, str]:
 
 def _fault(value: str, code: str) -> str:
     """What no header may hold is the header's fault before it is the timestamp's or the signature's."""
-    return code if _VISIBLE.fullmatch(value) else "malformed_header"
+    return code if VISIBLE.fullmatch(value) else "malformed_header"
 
 
 def _check_algorithm(
@@ -135,23 +132,8 @@ def _instant(timestamp: str, key_id: str) -> float:
 
 def _tag(key: Key, payload: bytes) -> str:
     if key.algorithm == "sha256":
-        return "sha256:" + _hmac_sha256(key.secret, payload)
+        return "sha256:" + hmac_sha256(key.secret, payload).hexdigest()
     return f"h31:{_h31(payload, key.secret):x}"
-
-
-def _hmac_sha256(secret: bytes, payload: bytes) -> str:
-    """Lower-case hex of HMAC-SHA256 (RFC 2104), from states kept per secret: twice as fast."""
-    inner_start, outer_start = _states(secret)
-    inner, outer = inner_start.copy(), outer_start.copy()
-    inner.update(payload)
-    outer.update(inner.digest())
-    return outer.hexdigest()
-
-
-@lru_cache(maxsize=4096)
-def _states(secret: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
-    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
 def _h31(payload: bytes, secret: bytes) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from provider_federation.protocol.values import Key
+
 _CODES = {
     # The input is malformed.
     "duplicate_header": (400, "A federation header was sent more than once."),
@@ -59,10 +61,11 @@ class Refused(Exception):
 
     `code` is exact, for the audit log; `public_code` is what the caller may learn (`unknown_key` stands for
     revoked, expired and not yet valid keys too). `status` is the HTTP status, `message` one sentence to send.
-    `key_id` is the key that the request named, proven or not, when it got that far.
+    `key_id` is the key that the request named, proven or not, when it got that far. `signer` is the key whose
+    good v2 signature the request carried all the same: such a refusal is answered signed (contract, 2.3).
     """
 
-    def __init__(self, code: str, *, key_id: str | None = None) -> None:
+    def __init__(self, code: str, *, key_id: str | None = None, signer: Key | None = None) -> None:
         status, message = _CODES[code]
         super().__init__(code)
         self.code = code
@@ -70,6 +73,7 @@ class Refused(Exception):
         self.message = message
         self.public_code = "unknown_key" if code in _ONE_ANSWER else code
         self.key_id = key_id
+        self.signer = signer
 
     def body(self) -> dict[str, object]:
         """The JSON body of the answer (contract, section 2.4)."""

@@ -1,4 +1,4 @@
-"""The memory of used requests."""
+"""What is remembered between requests: which were used, and which pairs have left the legacy scheme."""
 
 from __future__ import annotations
 
@@ -55,3 +55,38 @@ class MemoryReplayStore:
         self._forgotten_before = max(self._forgotten_before, now)
         self._until = {pair: until for pair, until in self._until.items() if until >= now}
         self._next_sweep = min(self._capacity, max(1024, 2 * len(self._until)))
+
+
+class Ratchet(Protocol):
+    """Which pairs of portal and instance (`Key.pair`) have once used v2: legacy is over for them.
+
+    Nothing here resets one; an operator does. What either call raises is answered as
+    `replay_store_unavailable`.
+    """
+
+    def is_set(self, pair: str) -> bool:
+        """Whether this pair has used v2."""
+        ...
+
+    def set(self, pair: str, now: float) -> None:
+        """From `now` (seconds since 1970 UTC) on it has. Setting it again changes nothing."""
+        ...
+
+
+class MemoryRatchet:
+    """A Ratchet of one process, which forgets when the process ends."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def is_set(self, pair: str) -> bool:
+        """See Ratchet."""
+        return pair in self._since
+
+    def set(self, pair: str, now: float) -> None:
+        """See Ratchet."""
+        self._since.setdefault(pair, now)
+
+    def reset(self, pair: str) -> None:
+        """Legacy is possible again, until the pair's next v2 request."""
+        self._since.pop(pair, None)

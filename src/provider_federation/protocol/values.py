@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 LEGACY_ALGORITHMS = ("h31", "sha256")
 MODERN_ALGORITHMS = ("hmac-sha256", "ed25519")
@@ -12,6 +13,13 @@ ALGORITHMS = LEGACY_ALGORITHMS + MODERN_ALGORITHMS
 SCOPES = ("read", "provider")
 
 ED25519_BYTES = 32
+_ED25519_PRIME = 2**255 - 19
+# The points whose order divides 8, by their y (RFC 8032, section 5.1): every message has a good signature by them.
+_LOW_ORDER = frozenset({
+    0, 1, _ED25519_PRIME - 1,
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+})  # fmt: skip
 
 # Visible ASCII without what a list, a structured string or a joined header would give a meaning to: , " \
 IDENTIFIER = re.compile(r"[!#-+\--\[\]-~]{1,128}", re.ASCII)
@@ -34,6 +42,15 @@ class Request:
     peer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response as it was, or will be, on the wire: `headers` and `body` as in `Request`."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 @dataclass(frozen=True)
 class Key:
     """A key: its name, how it signs, how far it reaches, and when. ValueError when that makes no sense.
@@ -41,6 +58,7 @@ class Key:
     `algorithm` is h31, sha256, hmac-sha256 or ed25519. For ed25519 `secret` is the signer's 32-byte seed and
     `public_key` the verifier's 32 bytes; the others share `secret`. `scope` is the ceiling, read or provider.
     `not_before` and `not_after` are seconds since 1970 UTC, both included. `instance` and `org` bind the key.
+    `pair` names the portal and instance it belongs to, for the ratchet; "" is a deployment's only portal.
     """
 
     id: str
@@ -53,6 +71,7 @@ class Key:
     instance: str | None = None
     org: str | None = None
     revoked: bool = False
+    pair: str = ""
 
     def __post_init__(self) -> None:
         if not IDENTIFIER.fullmatch(self.id):
@@ -71,6 +90,13 @@ class Key:
         material = [part for part in (self.secret, self.public_key) if part]
         if not material or any(len(part) != ED25519_BYTES for part in material):
             raise ValueError("a key for ed25519 has a seed of 32 bytes, a public key of 32 bytes, or both")
+        if self.public_key and not _is_sound_point(self.public_key):
+            raise ValueError("this ed25519 public key is of low order or not canonical; no signer has it")
+
+
+def _is_sound_point(public_key: bytes) -> bool:
+    y = int.from_bytes(public_key, "little") & (2**255 - 1)
+    return y < _ED25519_PRIME and y not in _LOW_ORDER
 
 
 class Keyring:
@@ -121,15 +147,18 @@ class Policy:
             raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who sent the request: proven, within the key's ceiling. `instance` is the audience, if known."""
+class Principal(NamedTuple):
+    """Who sent the request: proven, within the key's ceiling. `instance` is the audience, if known.
+
+    `scheme` is legacy or v2.
+    """
 
     key_id: str
     scope: str
     org: str | None
     algorithm: str
     instance: str | None = None
+    scheme: str = "legacy"
 
     @property
     def may_write(self) -> bool:
