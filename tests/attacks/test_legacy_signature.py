@@ -446,7 +446,7 @@ def test_sha256_needs_to_be_accepted():
 
 
 @pytest.mark.parametrize(
-    "key", [Key("key-1", "hmac-sha256", KEY.secret), Key("key-1", "ed25519", public_key=bytes(32))]
+    "key", [Key("key-1", "hmac-sha256", KEY.secret), Key("key-1", "ed25519", public_key=bytes(range(32)))]
 )
 def test_threat_066_a_modern_key_is_never_used_with_the_legacy_scheme(key):
     assert _code(_signed(), key) == ("downgrade_refused", 401)
