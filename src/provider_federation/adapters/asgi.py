@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Unpack
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack, overload
 
+from provider_federation.adapters.asgi_answer import SigningSend, send_response
 from provider_federation.adapters.asgi_wire import (
     App,
     Receive,
@@ -14,25 +15,31 @@ from provider_federation.adapters.asgi_wire import (
     read_body,
     replaying,
     request_of,
-    send_refusal,
 )
 from provider_federation.adapters.gate import Gate, GateOptions
-from provider_federation.protocol import Principal, Refused, Request
+from provider_federation.protocol import Key, Refused, Request
+
+T = TypeVar("T")
 
 SCOPE_KEY = "provider_federation"
 _OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
 class FederationMiddleware:
-    """Verifies federation requests before `app` sees them; passes every other request on untouched.
+    """Verifies federation requests before `app` sees them, and signs its answers to them.
 
-    Takes what `gate.Gate` takes, as keywords. A refused request is answered here; a proven one reaches the
-    app without its cookies and Authorization header, so that it acts as the machine it is and as nobody else.
+    Takes a `gate`, or the keywords of `gate.Gate`. Other requests pass untouched. A refused one is answered
+    here; a proven one reaches the app without its cookies and Authorization header, so that it acts as the
+    machine it is and as nobody else. Nothing may change requests or answers between this and the server.
     """
 
-    def __init__(self, app: App, **gate: Unpack[GateOptions]) -> None:
+    @overload
+    def __init__(self, app: App, gate: Gate) -> None: ...
+    @overload
+    def __init__(self, app: App, **gate: Unpack[GateOptions]) -> None: ...
+    def __init__(self, app: App, gate: Gate | None = None, **options: Any) -> None:
         self.app = app
-        self.gate = Gate(**gate)
+        self.gate = gate or Gate(**options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -44,29 +51,38 @@ class FederationMiddleware:
         await self.app(scope, receive, send)
 
     async def _federated(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = request_of(scope)
+        request = request_of(scope, self.gate.prefix)
         try:
-            self.gate.check_head(request)
-            request = replace(request, body=await read_body(receive, request, self.gate.policy.max_body))
-            principal = await self._admit(request)
+            claim = self.gate.check_head(request)
+            body = await read_body(receive, request, self.gate.policy.max_body)
+            scope[SCOPE_KEY] = await self._run(
+                self.gate.blocking, lambda: self.gate.admit(claim, request, body)
+            )
         except Refused as refused:
-            await send_refusal(scope, send, await self._report(refused, request))
+            refusal, audited = refused, self.gate.on_refused is not None
+            answer = await self._run(audited, lambda: self.gate.refuse(refusal, request))
+            await send_response(scope, send, answer, last=True)
         except ConnectionError:  # the caller left in the middle of the body; nobody waits for an answer
             return
         else:
-            scope[SCOPE_KEY] = principal
             scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _OTHER_IDENTITIES]
-            await self.app(scope, replaying(request.body, receive), send)
+            await self._answered(request, self.gate.signer(claim), scope, replaying(body, receive), send)
 
-    async def _admit(self, request: Request) -> Principal:
-        if self.gate.blocking:
-            return await asyncio.to_thread(self.gate.admit, request)
-        return self.gate.admit(request)
-
-    async def _report(self, refused: Refused, request: Request) -> Refused:
+    async def _answered(
+        self, request: Request, signer: Key | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if signer is None:
+            await self.app(scope, receive, send)
+            return
+        signing = SigningSend(
+            scope, send, lambda answer: self.gate.answer(answer, request, signer), self.gate.max_answer
+        )
         try:
-            if self.gate.on_refused is None:
-                return self.gate.report(refused, request)
-            return await asyncio.to_thread(self.gate.report, refused, request)
-        except Refused as worse:
-            return worse
+            await self.app(scope, receive, signing)
+        except Exception:
+            await signing.finish(self.gate.failed(request, signer))
+            raise
+
+    @staticmethod
+    async def _run(in_thread: bool, step: Callable[[], T]) -> T:
+        return await asyncio.to_thread(step) if in_thread else step()

@@ -1,20 +1,42 @@
-"""What every framework adapter does the same way around `verify`: no framework in here."""
+"""What every framework adapter does the same way around `verify`: no framework and no socket in here."""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Required, TypedDict, TypeVar
+from typing import Any, Required, TypedDict, TypeVar
 
-from provider_federation.protocol import Keyring, Policy, Principal, Refused, ReplayStore, Request, verify
-from provider_federation.protocol.core import check_head
+from provider_federation.protocol import (
+    Key,
+    Keyring,
+    MemoryRatchet,
+    Policy,
+    Principal,
+    Ratchet,
+    Refused,
+    ReplayStore,
+    Request,
+    Response,
+    answer_key,
+    sign_response,
+)
+from provider_federation.protocol.claims import Claim
+from provider_federation.protocol.core import check_head, finish
 from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
 
 T = TypeVar("T")
 
+MAX_ANSWER = 8 * 1024 * 1024
+
 _log = logging.getLogger(__name__)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*", re.ASCII)
+_BODILESS = frozenset({204, 205, 304})
+# What a signed answer has once, from here; the app's own would belong to the answer before it was complete.
+_OURS = frozenset({"content-length", "transfer-encoding", "content-digest", "signature", "signature-input"})
 
 OnRefused = Callable[[str, Mapping[str, str | None]], None]
 
@@ -25,10 +47,14 @@ class GateOptions(TypedDict, total=False):
     keyring: Required[Keyring]
     policy: Required[Policy]
     replay: Required[ReplayStore]
+    ratchet: Ratchet | None
+    response_key: Key | None
+    prefix: str
     now: Callable[[], float]
     enabled: bool
     on_refused: OnRefused | None
     failures: FailureCounter | None
+    max_answer: int
 
 
 class FailureCounter:
@@ -54,11 +80,17 @@ class FailureCounter:
 
 
 class Gate:
-    """Verifies with one keyring, policy and replay store; answers only with a Principal or Refused.
+    """Verifies requests and signs answers, with one keyring, policy and replay store.
 
+    An adapter asks `concerns`, `check_head` before the body, `admit` with it, and hands the app's answer to
+    `answer` where `signer` gives a key; a Refused it hands to `refuse`. Nothing else is ever raised.
+
+    `ratchet` is kept by the replay store where that can (the SQLite and PostgreSQL ones), else in memory.
+    `response_key` is the ed25519 key that this deployment signs its answers with. `prefix` is what a proxy
+    takes off the path before the app sees it: "/tenant" when the signer signed "/tenant/a" and "/a" arrives.
     `now` gives seconds since 1970 UTC. `on_refused(code, facts)` gets the exact code for the audit log, and
     method, path, peer and key_id; what is rate limited is told once a minute. With `enabled=False` every
-    request is an anonymous one.
+    request is an anonymous one. `max_answer` is how many bytes of an answer are held to be signed.
     """
 
     def __init__(
@@ -67,47 +99,97 @@ class Gate:
         keyring: Keyring,
         policy: Policy,
         replay: ReplayStore,
+        ratchet: Ratchet | None = None,
+        response_key: Key | None = None,
+        prefix: str = "",
         now: Callable[[], float] = time.time,  # noqa: TID251  kit is out of reach here; our own apps pass its clock
         enabled: bool = True,
         on_refused: OnRefused | None = None,
         failures: FailureCounter | None = None,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError('a prefix is a path like "/tenant", without a slash at its end')
         self.keyring, self.policy, self.replay, self.now = keyring, policy, replay, now
+        self.ratchet = ratchet or _ratchet_of(replay)
+        self.response_key = response_key
+        self.prefix = prefix
         self.enabled = enabled
         self.on_refused = on_refused
         self.failures = failures or FailureCounter()
+        self.max_answer = max_answer
 
     @property
     def blocking(self) -> bool:
         """Whether `admit` does I/O and belongs in a thread."""
-        return bool(getattr(self.replay, "blocking", False))
+        return any(getattr(store, "blocking", False) for store in (self.replay, self.ratchet))
 
     def concerns(self, names: Iterable[str]) -> bool:
         """Whether a request with these header names is a federation request here."""
         return self.enabled and carries_federation(names)
 
-    def check_head(self, request: Request) -> None:
-        """Raises Refused where that is certain before the body is read; `request.body` is empty here."""
-        _guarded(lambda: check_head(request, self.keyring, self.policy, self.now()))
+    def check_head(self, request: Request) -> Claim:
+        """What the request's head proves; Refused where that is certain before the body is read.
+
+        `request.body` is empty here, and stays so.
+        """
+        claim = _guarded(lambda: check_head(request, self.keyring, self.policy, self.now()))
         if not request.authority:
             raise Refused("bad_framing")
+        return claim
 
-    def admit(self, request: Request) -> Principal:
-        """The principal, or Refused."""
+    def admit(self, claim: Claim, request: Request, body: bytes) -> Principal:
+        """The principal once the body is there, or Refused."""
         principal = _guarded(
-            lambda: verify(request, self.keyring, self.policy, now=self.now(), replay=self.replay)
+            lambda: finish(claim, body, self.policy, now=self.now(), replay=self.replay, ratchet=self.ratchet)
         )
         if request.method not in SAFE_METHODS and not principal.may_write:
-            raise Refused("scope_not_allowed", key_id=principal.key_id)
+            signer = claim.key if claim.scheme == "v2" else None
+            raise Refused("scope_not_allowed", key_id=claim.key.id, signer=signer)
         return principal
 
-    def report(self, refused: Refused, request: Request) -> Refused:
-        """Counts and audits; returns the refusal to answer with.
+    def signer(self, claim: Claim) -> Key | None:
+        """The key to answer this claim with; None is an answer that goes out as the app made it."""
+        return answer_key(claim.key, self.response_key) if claim.scheme == "v2" else None
+
+    def answer(self, response: Response, request: Request, signer: Key) -> Response:
+        """The app's answer, signed. `response.body` is more than `max_answer` bytes long: then a signed 500."""
+        if len(response.body) > self.max_answer:
+            response = _failure(500, "response_too_large", "The answer is too large to be signed.")
+        try:
+            return _guarded(lambda: self._signed(response, request, signer))
+        except Refused as refused:
+            return _failure(refused.status, refused.public_code, refused.message)
+
+    def failed(self, request: Request, signer: Key) -> Response:
+        """What to answer, signed, when the app raised instead of answering."""
+        return self.answer(_failure(500, "handler_failed", "The app failed to answer."), request, signer)
+
+    def _signed(self, response: Response, request: Request, signer: Key) -> Response:
+        bodiless = request.method == "HEAD" or response.status in _BODILESS
+        body = b"" if bodiless else response.body
+        headers = [pair for pair in response.headers if pair[0].lower() not in _OURS]
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/octet-stream"))
+        if not bodiless:
+            headers.append(("Content-Length", str(len(body))))
+        complete = Response(response.status, headers, body)
+        headers += sign_response(complete, request, signer, now=self.now())
+        return complete
+
+    def refuse(self, refused: Refused, request: Request) -> Response:
+        """Counts and audits a refusal; the answer to it, signed where the request's own signature was good.
 
         Only failures are limited. A good signature always passes, so that nobody can lock a portal out by
         failing in its name; what the limit saves is the audit log.
         """
-        return _guarded(lambda: self._report(refused, request))
+        try:
+            answered = _guarded(lambda: self._report(refused, request))
+        except Refused as fault:
+            answered = fault
+        response = _failure(answered.status, answered.public_code, answered.message)
+        signer = refused.signer and answer_key(refused.signer, self.response_key)
+        return self.answer(response, request, signer) if signer else response
 
     def _report(self, refused: Refused, request: Request) -> Refused:
         over = 0
@@ -123,6 +205,38 @@ class Gate:
             facts = {"method": request.method, "path": path, "peer": request.peer, "key_id": refused.key_id}
             self.on_refused(answer.code, facts)
         return answer
+
+
+def require(principal: Principal | None, *, may_write: bool) -> Principal:
+    """The Principal that a route asks for, or Refused."""
+    if principal is None:
+        raise Refused("missing_headers")
+    if may_write and not principal.may_write:
+        raise Refused("scope_not_allowed", key_id=principal.key_id)
+    return principal
+
+
+def check_length(declared: str, limit: int) -> int:
+    """The bytes that a Content-Length declares; Refused where that is no number, or more than `limit`."""
+    if not (declared.isascii() and declared.isdigit()):
+        raise Refused("bad_framing")
+    if len(declared) > 15 or int(declared) > limit:
+        raise Refused("body_too_large")
+    return int(declared)
+
+
+def _ratchet_of(replay: Any) -> Ratchet:
+    return replay if hasattr(replay, "is_set") and hasattr(replay, "set") else MemoryRatchet()
+
+
+def _failure(status: int, reason: str, error: str) -> Response:
+    body = json.dumps({"ok": False, "error": error, "reason": reason}).encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    return Response(status, headers, body)
 
 
 def _guarded(step: Callable[[], T]) -> T:

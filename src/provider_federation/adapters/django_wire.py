@@ -1,0 +1,111 @@
+"""Django's requests and responses to ours and back, whichever of ASGI and WSGI they came by."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http.response import ResponseHeaders
+
+from provider_federation.adapters import asgi_wire, wsgi_wire
+from provider_federation.adapters.asgi import SCOPE_KEY
+from provider_federation.adapters.wsgi import ENVIRON_KEY
+from provider_federation.protocol import Principal, Refused, Request, Response
+
+_log = logging.getLogger(__name__)
+
+
+def is_known_outside(request: HttpRequest) -> bool:
+    """Whether the ASGI or WSGI middleware runs around Django, and so has looked at this request."""
+    return SCOPE_KEY in getattr(request, "scope", ()) or ENVIRON_KEY in request.META
+
+
+def found_outside(request: HttpRequest) -> Principal | None:
+    """What it found."""
+    principal: Principal | None = getattr(request, "scope", {}).get(SCOPE_KEY) or request.META.get(
+        ENVIRON_KEY
+    )
+    return principal
+
+
+def head_of(request: HttpRequest, prefix: str) -> Request:
+    """The request as it was on the wire, without its body."""
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        return asgi_wire.request_of(scope, prefix)
+    return wsgi_wire.request_of(request.META, prefix)
+
+
+def read_body(request: HttpRequest, limit: int) -> bytes:
+    """The raw body, at most `limit` bytes of it; Django's own `request.body` gives it once more afterwards."""
+    stream: Any = request
+    if hasattr(request, "_body"):
+        body = request.body
+    elif stream._read_started:  # noqa: SLF001  what request.body itself asks
+        _log.error("another middleware read the body as a stream: FederationMiddleware must come first")
+        raise Refused("internal_error")
+    else:
+        is_asgi = hasattr(request, "scope")
+        body = stream._stream.read(limit + 1) if is_asgi else wsgi_wire.read_body(request.META, limit)  # noqa: SLF001
+        stream._stream = io.BytesIO(body)  # noqa: SLF001
+    if len(body) > limit:
+        raise Refused("body_too_large")
+    return bytes(body)
+
+
+def body_of_response(response: Any, limit: int) -> bytes:
+    """What the view answered; reading a streamed answer stops once it is longer than `limit`."""
+    if not response.streaming:
+        return bytes(response.content)
+    body = bytearray()
+    for piece in response:
+        body += piece
+        if len(body) > limit:
+            break
+    return bytes(body)
+
+
+async def body_of_response_async(response: Any, limit: int) -> bytes:
+    """The same where the view ran in an event loop."""
+    if not (response.streaming and response.is_async):
+        return (
+            await sync_to_async(body_of_response)(response, limit)
+            if response.streaming
+            else bytes(response.content)
+        )
+    body = bytearray()
+    async for piece in response:
+        body += piece
+        if len(body) > limit:
+            break
+    return bytes(body)
+
+
+def answer_of(response: HttpResponseBase, body: bytes) -> Response:
+    """Django's response as ours."""
+    return Response(response.status_code, list(response.items()), body)
+
+
+def put(response: Any, answer: Response) -> None:
+    """Turn Django's response into `answer`, cookies and what closes with it apart."""
+    response.status_code = answer.status
+    response.headers = ResponseHeaders(dict(answer.headers))
+    if not response.streaming:
+        response.content = answer.body
+    elif response.is_async:
+        response.streaming_content = _once(answer.body)
+    else:
+        response.streaming_content = [answer.body]
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def response_of(answer: Response) -> HttpResponse:
+    """Ours as Django's."""
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))

@@ -1,0 +1,102 @@
+"""WSGI's environ to requests, and responses to WSGI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from provider_federation.adapters.gate import check_length
+from provider_federation.protocol import Refused, Request, Response
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_log = logging.getLogger(__name__)
+_PIECE = 65_536
+
+
+def header_names(environ: Environ) -> Iterator[str]:
+    """The names of the request's headers."""
+    for name in environ:
+        if name.startswith("HTTP_"):
+            yield name[5:].replace("_", "-")
+        elif name in {"CONTENT_TYPE", "CONTENT_LENGTH"} and environ[name]:
+            yield name.replace("_", "-")
+
+
+def request_of(environ: Environ, prefix: str = "") -> Request:
+    """The request as it was on the wire, without its body. No raw target is no target, and so a refusal."""
+    target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    if not target:
+        _log.error("this WSGI server tells no raw target (RAW_URI, REQUEST_URI): no signature can be checked")
+    headers = [
+        (name.title(), str(environ.get("HTTP_" + (key := name.replace("-", "_")), environ.get(key))))
+        for name in header_names(environ)
+    ]
+    return Request(
+        environ["REQUEST_METHOD"],
+        target and prefix + target,
+        environ.get("HTTP_HOST", ""),
+        headers,
+        b"",
+        environ.get("REMOTE_ADDR", ""),
+    )
+
+
+def read_body(environ: Environ, limit: int) -> bytes:
+    """The raw body, at most `limit` bytes of it in memory; also a chunked one, where the server takes it apart."""
+    chunked = "HTTP_TRANSFER_ENCODING" in environ
+    if chunked and not environ.get("wsgi.input_terminated"):
+        raise Refused("bad_framing")
+    declared = check_length(environ.get("CONTENT_LENGTH") or "0", limit)
+    wanted = limit + 1 if chunked else declared
+    body = bytearray()
+    while len(body) < wanted and (piece := environ["wsgi.input"].read(min(_PIECE, wanted - len(body)))):
+        body += piece
+    if len(body) > limit:
+        raise Refused("body_too_large")
+    if not chunked and len(body) < wanted:  # cut off, or read by somebody who came before us
+        raise Refused("bad_framing")
+    return bytes(body)
+
+
+def run(app: App, environ: Environ, limit: int) -> Response:
+    """The app's whole answer; reading stops once it is longer than `limit`."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    body = bytearray()
+
+    def write(piece: bytes) -> None:
+        if len(body) <= limit:
+            body.extend(piece)
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], _exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        started[:] = [(status, headers)]
+        return write
+
+    pieces = app(environ, start_response)
+    try:
+        for piece in pieces:
+            write(piece)
+            if len(body) > limit:
+                break
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+    status, headers = started[0]
+    return Response(int(status.split(" ", 1)[0]), headers, bytes(body))
+
+
+def start(response: Response, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """The whole response, the WSGI way."""
+    try:
+        phrase = HTTPStatus(response.status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    start_response(f"{response.status} {phrase}", response.headers)
+    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]
