@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET
 
 from provider_federation import __version__
 from provider_federation.instance.federation.api import router as federation
+from provider_federation.instance.federation.api_keys import router as federation_keys
 from provider_federation.instance.invoicing.api import router as invoicing
 from provider_federation.instance.people.access import authorize
 from provider_federation.instance.usage.api import router as usage
@@ -31,6 +32,7 @@ install_handlers(api)
 api.add_router("", invoicing)
 api.add_router("", usage)
 api.add_router("", federation)
+api.add_router("", federation_keys)
 
 
 @api.exception_handler(MoneyError)

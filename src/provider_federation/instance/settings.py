@@ -119,6 +119,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     # Inside what sets headers, outside what refuses.
     "provider_federation.kit.web.errors.ApiErrorsMiddleware",
+    "provider_federation.instance.federation.middleware.ProviderMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -42,6 +42,7 @@ _CODES = {
     "org_mismatch": (403, "This instance serves another organisation."),
     "policy_refused": (403, "The owner of this instance does not allow that."),
     "frozen": (403, "The owner of this instance has frozen federation."),
+    "enrolment_closed": (403, "No portal is expected here; ask the owner of this instance for a code."),
     # The rest.
     "body_too_large": (413, "The body is larger than this server takes."),
     "content_encoding_not_allowed": (415, "Send the body without a content encoding."),

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 
 from provider_federation import __version__
-from provider_federation.instance.federation.queries import CAPABILITIES, schemes
+from provider_federation.instance.federation.queries import CAPABILITIES, mode, schemes
 from provider_federation.instance.federation.schemas import (
     ChangeOut,
     ChangesOut,
@@ -31,10 +31,10 @@ def status(request: HttpRequest) -> StatusOut:
     refuse_unknown_query(request, ())
     federation = settings.FEDERATION
     if principal_of(request) is None:
-        return StatusOut(enabled=federation.enabled, mode=federation.mode)
+        return StatusOut(enabled=federation.enabled, mode=mode())
     return SignedStatusOut(
         enabled=federation.enabled,
-        mode=federation.mode,
+        mode=mode(),
         instance=settings.INSTANCE_NAME,
         org=settings.INSTANCE_ORG_ID,
         title=settings.INSTANCE_TITLE,

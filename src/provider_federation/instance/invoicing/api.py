@@ -9,6 +9,7 @@ from ninja import Body, Query, Router
 
 from provider_federation.instance.invoicing import queries, services
 from provider_federation.instance.invoicing.idempotency import run_once
+from provider_federation.instance.invoicing.models import ProviderAction
 from provider_federation.instance.invoicing.schemas import (
     CreateIn,
     CreateOut,
@@ -25,7 +26,7 @@ from provider_federation.instance.invoicing.schemas import (
     WebhookOut,
     WindowQuery,
 )
-from provider_federation.instance.people.access import Access
+from provider_federation.instance.people.access import Access, principal_of
 from provider_federation.instance.wire import FAILURES, read_id, read_instant
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
@@ -53,7 +54,7 @@ def create_invoices(
     what exists.
     """
     refuse_unknown_query(request, _WINDOW)
-    return run_once(request, caller(request), lambda: _create(query, body), transactional=True)
+    return run_once(request, caller(request), lambda: _create(request, query, body), transactional=True)
 
 
 @router.get("/billing/list", response={200: ListOut, **FAILURES}, auth=Access("billing.read", "read"))
@@ -85,7 +86,7 @@ def create_hosted_invoice(request: HttpRequest, body: Body[SendIn]) -> HttpRespo
     """
     refuse_unknown_query(request, ())
     invoice_id = read_id(body.id, "invoice")
-    return run_once(request, caller(request), lambda: _send(invoice_id), transactional=False)
+    return run_once(request, caller(request), lambda: _send(request, invoice_id), transactional=False)
 
 
 @router.post("/webhooks/stripe", response={200: WebhookOut, **FAILURES}, auth=None)
@@ -109,7 +110,7 @@ def _window(asked: WindowQuery | CreateIn) -> Period:
     return parse_window(clock.now(), range_name=asked.range, start=asked.start, end=asked.end)
 
 
-def _create(query: WindowQuery, body: CreateIn) -> CreateOut:
+def _create(request: HttpRequest, query: WindowQuery, body: CreateIn) -> CreateOut:
     in_query, in_body = (any(_given(part).values()) for part in (query, body))
     if ((in_query or in_body) and body.lines is not None) or (in_query and in_body):
         raise Problem(
@@ -122,6 +123,8 @@ def _create(query: WindowQuery, body: CreateIn) -> CreateOut:
         drafted = services.draft_lines([line.wanted() for line in body.lines])
     else:
         drafted = services.draft_invoices(_window(query if in_query else body))
+    if principal_of(request) is not None:
+        services.allow_provider(ProviderAction.DRAFT, drafted.made)
     return CreateOut.of(drafted, queries.count_lines(drafted.invoices))
 
 
@@ -129,7 +132,9 @@ def _given(part: WindowQuery | CreateIn) -> dict[str, Any]:
     return {name: getattr(part, name) for name in _WINDOW}
 
 
-def _send(invoice_id: int) -> SendOut:
+def _send(request: HttpRequest, invoice_id: int) -> SendOut:
+    if principal_of(request) is not None:
+        services.allow_provider(ProviderAction.SEND, [queries.get_invoice(invoice_id)])
     invoice = services.send_hosted_invoice(invoice_id)
     assert invoice.stripe_invoice_id is not None
     return SendOut(

@@ -233,3 +233,53 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.caller} {self.key}"
+
+
+class ProviderAction(models.TextChoices):
+    """What the provider may be allowed to do with money here."""
+
+    DRAFT = "draft", "Draft invoices"
+    SEND = "send", "Send invoices"
+
+
+class ProviderPolicy(models.Model):
+    """What the owner of the instance allows its provider: one row, `pk` 1.
+
+    `daily_limit_cents` is in minor units of `currency` (None: no limit) and holds for what is drafted and for
+    what is sent, each by itself; while there is one, an amount in another currency is refused.
+    """
+
+    frozen = models.BooleanField(default=False)
+    may_draft = models.BooleanField(default=True)
+    may_send = models.BooleanField(default=True)
+    daily_limit_cents = models.BigIntegerField(null=True, blank=True)
+    currency = models.CharField(max_length=3, default="usd")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(pk=1), name="invoicing_providerpolicy_one"),
+            models.CheckConstraint(
+                condition=Q(daily_limit_cents__isnull=True) | Q(daily_limit_cents__gte=0),
+                name="invoicing_providerpolicy_limit",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "frozen" if self.frozen else "open"
+
+
+class ProviderWrite(models.Model):
+    """One invoice that the provider drafted or sent, counted on the day (UTC) of the first try."""
+
+    action = models.CharField(max_length=8, choices=ProviderAction.choices)
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="provider_writes")
+    day = models.DateField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["action", "invoice"], name="invoicing_providerwrite_once"),
+        ]
+        indexes = [models.Index(fields=["day", "action"], name="invoicing_providerwrite_day")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.invoice_id} {self.day}"

@@ -18,15 +18,19 @@ _LONGEST_MESSAGE = 300
 _LONGEST_WAIT = 3600.0
 
 
-def judge(reply: Reply, target: Target, sent_at: float, received_at: float) -> Outcome:
-    """`sent_at` and `received_at` in seconds since 1970, for the difference between the clocks."""
+def judge(
+    reply: Reply, target: Target, sent_at: float, received_at: float, signed_at: float | None = None
+) -> Outcome:
+    """`sent_at` and `received_at` in seconds since 1970, for the difference between the clocks; `signed_at` is
+    the moment that a signed answer was made at by the instance's clock, in whole seconds.
+    """
     try:
         data = read_object(reply.body)
     except NotJson as error:
         if 200 <= reply.status < 300:
             return BadAnswer(error.code, str(error), reply.status)
         data = {}
-    offset = clock_offset_ms(reply, data, sent_at, received_at)
+    offset = clock_offset_ms(reply, data, sent_at, received_at, signed_at)
     if not 200 <= reply.status < 300 or data.get("ok") is False:
         return _refusal(reply, data, offset, received_at)
     stranger = _identity_fault(data, target)
@@ -36,14 +40,18 @@ def judge(reply: Reply, target: Target, sent_at: float, received_at: float) -> O
     return Answered(reply.status, data, clock_offset_ms=offset, replayed=replayed)
 
 
-def clock_offset_ms(reply: Reply, data: dict[str, Any], sent_at: float, received_at: float) -> int | None:
+def clock_offset_ms(
+    reply: Reply, data: dict[str, Any], sent_at: float, received_at: float, signed_at: float | None
+) -> int | None:
     """The instance's clock minus ours in milliseconds: exact from `serverTime`, to half a second from the
-    Date header.
+    answer's signature or, where it has none, its Date header.
     """
     middle = (sent_at + received_at) / 2
     try:
         if isinstance(data.get("serverTime"), str):
             theirs = datetime.fromisoformat(data["serverTime"]).timestamp()
+        elif signed_at is not None:
+            theirs = signed_at + 0.5
         else:
             theirs = parsedate_to_datetime(reply.headers["date"]).timestamp() + 0.5
     except (KeyError, ValueError, TypeError, OverflowError):
@@ -58,11 +66,12 @@ def _refusal(reply: Reply, data: dict[str, Any], offset: int | None, now: float)
     message = data.get("error")
     if not isinstance(message, str) or not message:
         message = "It gave no reason."
-    plain = "".join(character for character in str(scrub(message)) if character.isprintable())
+    plain = "".join(letter for letter in str(scrub(message)) if letter.isprintable())[:_LONGEST_MESSAGE]
     wait = _retry_after(reply.headers.get("retry-after", ""), now)
-    return RefusedThere(
-        reply.status, code, plain[:_LONGEST_MESSAGE], clock_offset_ms=offset, retry_after=wait
-    )
+    if code == "timestamp_out_of_window" and offset is not None:
+        direction = "ahead of" if offset > 0 else "behind"
+        plain = f"{plain} Its clock is {abs(offset) // 1000} s {direction} ours."
+    return RefusedThere(reply.status, code, plain, clock_offset_ms=offset, retry_after=wait)
 
 
 def _retry_after(value: str, now: float) -> float | None:

@@ -27,7 +27,8 @@ class Target:
 
     `private_hosts` are the names or addresses outside the public Internet that may be called all the same.
     `key_problem` says why there is no `key`; without one only calls with `signed=False` are possible. `scope`
-    is what is asked for, at most the key's ceiling.
+    is what is asked for, at most the key's ceiling. `answers` are the keys whose answers to a v2 call count;
+    an hmac-sha256 key counts for its own calls without being named.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     scope: str = "provider"
     private_hosts: tuple[str, ...] = ()
     key_problem: str = "this instance has no key"
+    answers: tuple[Key, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from provider_federation.portal.shim.outcomes import (
     TimedOut,
     Unreachable,
 )
-from provider_federation.portal.shim.signing import CannotSign, wire_headers
+from provider_federation.portal.shim.signing import CannotSign, check_answer, signed_request
 from provider_federation.portal.shim.transport import Failed, Reply, Transport, Wire
+from provider_federation.protocol import Request
 
 _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE = 0.1
@@ -180,7 +181,8 @@ class Shim:
             base = parse_base_url(target.base_url, target.private_hosts)
             addresses = await resolve(base, target.private_hosts)
             sent_at = clock.timestamp()
-            reply = await self._send(base, addresses, target, call)
+            reply, request = await self._send(base, addresses, target, call)
+            signed_at = check_answer(reply, request, target, call)
         except CannotSign as error:
             return Unreachable("cannot_sign", str(error))
         except Problem as problem:
@@ -189,7 +191,7 @@ class Shim:
             if failed.reason in _UNREACHABLE:
                 return Unreachable(failed.reason, failed.detail)
             return BadAnswer(failed.reason, failed.detail, failed.status)
-        return judge(reply, target, sent_at, clock.timestamp())
+        return judge(reply, target, sent_at, clock.timestamp(), signed_at)
 
     async def _guarded(self, target: Target, call: Call) -> Outcome:
         """An outcome also when we are at fault: without one, whoever waits for this call waits for ever."""
@@ -199,15 +201,18 @@ class Shim:
             _log.exception("a call failed on our side", instance=target.name, path=call.path)
             return BadAnswer("internal_error", type(error).__name__)
 
-    async def _send(self, base: BaseUrl, addresses: list[Address], target: Target, call: Call) -> Reply:
+    async def _send(
+        self, base: BaseUrl, addresses: list[Address], target: Target, call: Call
+    ) -> tuple[Reply, Request]:
         """To the first address that takes the connection; each try is signed afresh."""
-        for address in addresses[:-1]:
+        for address in addresses:
+            request = signed_request(base, target, call)
             try:
-                return await self._transport.send(base, address, _wire(base, target, call))
+                return await self._transport.send(base, address, _wire(request, call)), request
             except Failed as failed:
-                if failed.reason != "connect_failed":
+                if failed.reason != "connect_failed" or address is addresses[-1]:
                     raise
-        return await self._transport.send(base, addresses[-1], _wire(base, target, call))
+        raise Failed("connect_failed", "no address", sent=False)
 
 
 def call_now(target: Target, call: Call, *, tls: ssl.SSLContext | None = None) -> Outcome:
@@ -220,14 +225,9 @@ def call_now(target: Target, call: Call, *, tls: ssl.SSLContext | None = None) -
     return asyncio.run(run())
 
 
-def _wire(base: BaseUrl, target: Target, call: Call) -> Wire:
+def _wire(request: Request, call: Call) -> Wire:
     return Wire(
-        call.method,
-        base.prefix + call.target,
-        wire_headers(base, target, call),
-        call.content,
-        call.max_bytes,
-        _CONNECT_SECONDS,
+        request.method, request.target, request.headers, request.body, call.max_bytes, _CONNECT_SECONDS
     )
 
 
@@ -251,6 +251,8 @@ def _worth_repeating(outcome: Outcome, call: Call) -> bool:
         case RefusedThere():
             twin = call.write and call.signed and (outcome.status, outcome.code) == (401, "replayed")
             return twin or outcome.status in _RETRIED_STATUSES
+        case BadAnswer():  # a proxy's own answer, say, while the instance restarts: nobody can have signed that
+            return outcome.reason == "unsigned_answer" and outcome.status in _RETRIED_STATUSES
         case _:
             return False
 

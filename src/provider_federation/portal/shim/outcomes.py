@@ -115,7 +115,7 @@ class Unreachable:
 class BadAnswer:
     """An answer that we do not believe. `reason` is a code: `response_too_large encoding_not_allowed
     redirect_refused not_json not_an_object too_deep bad_http response_identity_mismatch page_cap
-    internal_error` (the last is a fault of ours; a write may have happened).
+    unsigned_answer wrongly_bound_answer internal_error` (the last is a fault of ours; a write may have happened).
     """
 
     reason: str
@@ -160,6 +160,8 @@ _BAD = {
     "too_deep": "The answer's JSON is nested too deeply.",
     "bad_http": "The answer is not valid HTTP.",
     "response_identity_mismatch": "The answer comes from another instance or org than the one called.",
+    "unsigned_answer": "The answer is not signed, so it counts as none; the instance may have acted.",
+    "wrongly_bound_answer": "The answer's signature is not this instance's for this call, so it counts as none.",
     "page_cap": "The instance's list goes on for more pages than it may.",
     "internal_error": "Something went wrong on the portal's side; its log says what.",
 }

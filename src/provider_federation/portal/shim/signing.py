@@ -1,17 +1,28 @@
-"""The headers of one attempt: what every request carries, and a signature made now."""
+"""The headers of one attempt: what every request carries, and a signature made now; and whose the answer is.
+
+The clock is ours and no other. An instance whose clock is off says so in a signed refusal, and the outcome shows by
+how much; we do not sign for its time instead. That would hide a fault that also breaks billing days and windows, and
+an instance could collect signatures for times to come. Both sides follow a time server; 300 s are ample.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 import threading
 
 from provider_federation import __version__
+from provider_federation.adapters.signing import AnswerRefused, Signer
 from provider_federation.kit import clock
 from provider_federation.portal.shim.calls import Call, Target
 from provider_federation.portal.shim.guard import BaseUrl
-from provider_federation.protocol import Key, Request, sign
+from provider_federation.portal.shim.transport import Failed, Reply
+from provider_federation.protocol import Key, Request
+from provider_federation.protocol.values import MODERN_ALGORITHMS
 
 _MOST_AHEAD = 1000
+_CREATED = re.compile(r";created=([0-9]{1,10})(?:;|$)")
+_REASON = re.compile(rb'"reason": ?"([a-z][a-z0-9_]{0,63})"')
 _last: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -20,9 +31,9 @@ class CannotSign(Exception):
     """There is no key, or it is outside its window, or it cannot sign this; the message holds no secret."""
 
 
-def wire_headers(base: BaseUrl, target: Target, call: Call) -> list[tuple[str, str]]:
-    """Headers in the order they are sent. A signature is made with the key's own algorithm and no other,
-    ever.
+def signed_request(base: BaseUrl, target: Target, call: Call) -> Request:
+    """The request of one attempt, its headers in the order they are sent. A signature is made with the key's own
+    algorithm and no other, ever; for v2 with a nonce of this attempt's own. Raises CannotSign.
     """
     headers = [
         ("Accept", "application/json"),
@@ -33,18 +44,41 @@ def wire_headers(base: BaseUrl, target: Target, call: Call) -> list[tuple[str, s
         headers.append(("Content-Type", "application/json"))
     if call.write:
         headers.append(("Idempotency-Key", call.idempotency_key))
-    if not call.signed:
-        return headers
     request = Request(call.method, base.prefix + call.target, base.authority, headers, call.content)
+    if not call.signed:
+        return request
     now = _moment(target, call)
-    key = _key_in_force(target, now)
     try:
-        signature = sign(
-            request, key, now=now, scope=target.scope, instance=target.name, org=target.org_id or None
-        )
+        return _signer(target, now).sign(request)
     except ValueError as error:
         raise CannotSign(str(error)) from None
-    return [*headers, *signature]
+
+
+def check_answer(reply: Reply, request: Request, target: Target, call: Call) -> float | None:
+    """Raises Failed unless the answer to a v2 call is signed, for this call, by a key of the target's.
+
+    Returns the time it was signed at by the instance's own clock (seconds since 1970); None for other calls,
+    whose answers nobody signs.
+    """
+    if not call.signed or target.key is None or target.key.algorithm not in MODERN_ALGORITHMS:
+        return None
+    try:
+        _signer(target, clock.timestamp()).check(request, reply.status, reply.pairs, reply.body)
+    except AnswerRefused as refused:
+        raise Failed(refused.code, _claimed(reply), status=reply.status) from None
+    created = _CREATED.search(reply.headers["signature-input"])
+    return float(created[1]) if created else None
+
+
+def _signer(target: Target, now: float) -> Signer:
+    key = _key_in_force(target, now)
+    return Signer(key, target.name, target.org_id or None, target.scope, target.answers, lambda: now)
+
+
+def _claimed(reply: Reply) -> str:
+    """What it says about itself, for people who look for the reason; nothing relies on it."""
+    reason = _REASON.search(reply.body[:4096])
+    return f"it says {reply.status}" + (f" {reason[1].decode()}" if reason else "")
 
 
 def _key_in_force(target: Target, now: float) -> Key:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -38,11 +38,14 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer. Header names are lower case; where one came twice, the first counts."""
+    """A whole answer. In `headers` names are lower case, and where one came twice the first counts; `pairs` are
+    all of them as they came.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    pairs: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> Reply:
             raise too_large
         parts.append(chunk)
     headers = {name.lower(): answer.headers[name] for name in answer.headers}
-    return Reply(answer.status, headers, b"".join(parts))
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers]
+    return Reply(answer.status, headers, b"".join(parts), pairs)
 
 
 def _failure(error: Exception) -> Failed:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.invoicing.queries import get_invoice
 from provider_federation.instance.invoicing.services.alerts import raise_alert
+from provider_federation.instance.invoicing.services.allowance import (
+    UsedToday,
+    allow_provider,
+    lock_provider_policy,
+    provider_policy,
+    set_provider_policy,
+    used_today,
+)
 from provider_federation.instance.invoicing.services.drafting import (
     Drafted,
     WantedLine,
@@ -18,15 +26,21 @@ from provider_federation.instance.invoicing.services.voiding import void_unsent
 
 __all__ = [
     "Drafted",
+    "UsedToday",
     "WantedLine",
+    "allow_provider",
     "apply_event",
     "apply_pending",
     "draft_invoices",
     "draft_lines",
+    "lock_provider_policy",
     "preview_billable",
+    "provider_policy",
     "raise_alert",
     "receive_event",
     "send_hosted_invoice",
+    "set_provider_policy",
+    "used_today",
     "void_draft",
 ]
 

@@ -36,12 +36,13 @@ _MOST_LINES = 5_000
 @dataclass(frozen=True)
 class Drafted:
     """What a drafting call has to show. `reused`: everything shown was there before. `window` spans what was
-    asked.
+    asked. `made` are those that were not there before.
     """
 
     invoices: Sequence[Invoice]
     reused: bool
     window: Period
+    made: Sequence[Invoice] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def draft_invoices(window: Period) -> Drafted:
         if not leads:
             return Drafted(queries.drafts_of_window(window), reused=True, window=window)
         made = _draft(series, leads, period=(window.start, window.end))
-        return Drafted(made, reused=False, window=window)
+        return Drafted(made, reused=False, window=window, made=made)
 
 
 def draft_lines(wanted: Sequence[WantedLine]) -> Drafted:
@@ -89,7 +90,7 @@ def draft_lines(wanted: Sequence[WantedLine]) -> Drafted:
         free = _billable_or_problem([lead for lead in leads if lead.pk not in held])
         window = _spanning(leads)
         made = _draft(series, free, period=(window.start, window.end)) if free else []
-        return Drafted([*made, *_unique(held.values())], reused=not made, window=window)
+        return Drafted([*made, *_unique(held.values())], reused=not made, window=window, made=made)
 
 
 def _lock_series() -> NumberSeries:
