@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
-from provider_federation.protocol.grammar import normal_authority
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import IDENTIFIER, SCOPES, Key, Policy, Principal
@@ -52,49 +50,31 @@ def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
 
 
 def admit(
-    claim: Claim, policy: Policy, now: float, replay: ReplayStore | None, ratchet: Ratchet | None = None
+    claim: Claim, policy: Policy, now: float, replay: ReplayStore | None, ratchet: Ratchet | None
 ) -> Principal:
     """Audience, scope and org, then replay and ratchet: the checks of section 2.4 after the signature."""
     key = claim.key
-    _check_audience(claim, policy)
-    scope = _scope(claim)
-    org = _org(claim, policy)
-    try:
-        fault = _fault_of_memory(claim, now, replay, ratchet)
-    except Exception as error:  # whatever keeps a store from answering, the answer is no
-        raise Refused("replay_store_unavailable", key_id=key.id) from error
-    if fault is not None:
-        raise Refused(fault, key_id=key.id)
-    return Principal(
-        key.id, scope, org, key.algorithm, policy.instance or key.instance or claim.instance, claim.scheme
-    )
-
-
-def _check_audience(claim: Claim, policy: Policy) -> None:
-    meant = {policy.instance, claim.key.instance, claim.instance} - {None}
-    if len(meant) > 1:
-        raise Refused("audience_mismatch", key_id=claim.key.id)
-    if (
-        claim.authority is not None
-        and policy.authorities
-        and claim.authority not in _normal(policy.authorities)
-    ):
-        raise Refused("audience_mismatch", key_id=claim.key.id)
-
-
-@lru_cache(maxsize=16)
-def _normal(authorities: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(normal_authority, authorities))
-
-
-def _scope(claim: Claim) -> str:
-    ceiling = claim.key.scope
-    scope = ceiling if claim.scope is None else claim.scope
+    instance = _audience(claim, policy)
+    scope = key.scope if claim.scope is None else claim.scope
     if scope not in SCOPES:
-        raise Refused("bad_scope", key_id=claim.key.id)
-    if scope == "provider" and ceiling != "provider":
-        raise Refused("scope_not_allowed", key_id=claim.key.id)
-    return scope
+        raise Refused("bad_scope", key_id=key.id)
+    if scope == "provider" and key.scope != "provider":
+        raise Refused("scope_not_allowed", key_id=key.id)
+    org = _org(claim, policy)
+    if replay is not None or ratchet is not None:
+        remember(claim, now, replay, ratchet)
+    return tuple.__new__(Principal, (key.id, scope, org, key.algorithm, instance, claim.scheme))
+
+
+def _audience(claim: Claim, policy: Policy) -> str | None:
+    """The instance that is meant: whoever names one, this deployment, the key or the request, names the same."""
+    here, bound, meant = policy.instance, claim.key.instance, claim.instance
+    instance = here or bound or meant
+    if (bound or instance) != instance or (meant or instance) != instance:
+        raise Refused("audience_mismatch", key_id=claim.key.id)
+    if policy.authorities and claim.authority is not None and claim.authority not in policy.authorities:
+        raise Refused("audience_mismatch", key_id=claim.key.id)
+    return instance
 
 
 def _org(claim: Claim, policy: Policy) -> str | None:
@@ -106,6 +86,18 @@ def _org(claim: Claim, policy: Policy) -> str | None:
     if any(bound is not None and bound != org for bound in (claim.key.org, policy.org)):
         raise Refused("org_mismatch", key_id=claim.key.id)
     return org
+
+
+def remember(claim: Claim, now: float, replay: ReplayStore | None, ratchet: Ratchet | None) -> None:
+    """Refused when the pair has left this scheme behind, or the request was used before. Both are asked last: what
+    has no good signature leaves no trace.
+    """
+    try:
+        fault = _fault_of_memory(claim, now, replay, ratchet)
+    except Exception as error:  # whatever keeps a store from answering, the answer is no
+        raise Refused("replay_store_unavailable", key_id=claim.key.id) from error
+    if fault is not None:
+        raise Refused(fault, key_id=claim.key.id)
 
 
 def _fault_of_memory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from provider_federation.protocol import legacy, modern
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
-from provider_federation.protocol.modern import CannotSign
+from provider_federation.protocol.profile import CannotSign
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request

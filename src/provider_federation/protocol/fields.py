@@ -1,4 +1,4 @@
-"""A strict reader of the structured fields that a signature is made of (RFC 9651), and Content-Digest (RFC 9530).
+"""A strict reader of the structured fields that signatures are made of (RFC 9651), and Content-Digest (RFC 9530).
 
 Only the one canonical spelling of a value is read: what it would be written as again is what was sent, so that no
 two readers can see different things in one field. What is not read is a `FieldError`.
@@ -9,25 +9,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _LABEL = r"[a-z*][a-z0-9_.*-]*"
 _STRING = r'"[ !#-\[\]-~]*"'
-_NAME = r"@?[a-z0-9!#$%&'*+.^_`|~-]+"
-_COMPONENT = rf'"{_NAME}"(?:;[a-z]+(?:={_STRING})?)*'
-_MEMBER = re.compile(
-    rf"({_LABEL})=((\((?:{_COMPONENT}(?: {_COMPONENT})*)?\))((?:;[a-z]+=(?:{_STRING}|[0-9]+))*))", re.ASCII
+_COMPONENT = rf"\"@?[a-z0-9!#$%&'*+.^_`|~-]+\"(?:;[a-z]+(?:={_STRING})?)*"
+_LIST_TEXT = rf"\((?:{_COMPONENT}(?: {_COMPONENT})*)?\)"
+_MEMBER = re.compile(rf"({_LABEL})=(({_LIST_TEXT})((?:;[a-z]+=(?:{_STRING}|[0-9]+))*))", re.ASCII)
+_PARAMETER = re.compile(
+    rf";(?:(created|expires)=(0|[1-9][0-9]{{0,14}})(?![0-9])|(nonce|keyid|alg|tag)=({_STRING}))", re.ASCII
 )
-_PARAMETER = re.compile(rf";([a-z]+)=(?:({_STRING})|(0|[1-9][0-9]{{0,14}})(?![0-9]))", re.ASCII)
 _COMPONENTS = re.compile(_COMPONENT, re.ASCII)
+_LIST = re.compile(_LIST_TEXT, re.ASCII)
 _SEPARATOR = re.compile(r"[ \t]*,[ \t]*", re.ASCII)
 _BYTES = re.compile(rf"[ \t]*({_LABEL})=:([A-Za-z0-9+/]*={{0,2}}):[ \t]*", re.ASCII)
-_PARAMETERS = frozenset({"created", "expires", "nonce", "keyid", "alg", "tag"})
 _MOST_MEMBERS = 8
 _MOST_COMPONENTS = 32
+_PRINTABLE = bytes(range(0x20, 0x7F))
+_DIGESTS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 
 
 class FieldError(ValueError):
@@ -35,17 +37,17 @@ class FieldError(ValueError):
 
 
 class SignatureInput(NamedTuple):
-    """One member of Signature-Input. `covered` and `text` are as sent: the list alone, and with its parameters."""
+    """One member of Signature-Input: `text` and `covered`, as sent, are the list with and without parameters."""
 
     label: str
     text: str
     covered: str
-    created: int | None
-    expires: int | None
-    nonce: str | None
-    keyid: str | None
-    alg: str | None
-    tag: str | None
+    created: int | None = None
+    expires: int | None = None
+    nonce: str | None = None
+    keyid: str | None = None
+    alg: str | None = None
+    tag: str | None = None
 
 
 def read_signature_input(value: str) -> list[SignatureInput]:
@@ -56,7 +58,7 @@ def read_signature_input(value: str) -> list[SignatureInput]:
         if len(members) == _MOST_MEMBERS or any(match[1] == member.label for member in members):
             raise FieldError
         components(match[3])
-        members.append(SignatureInput(match[1], match[2], match[3], **_parameters(match[4])))  # type: ignore[arg-type]
+        members.append(SignatureInput(match[1], match[2], match[3], **_parameters(match[4])))
         if match.end() == len(value):
             return members
         separator = _SEPARATOR.match(value, match.end())
@@ -66,26 +68,22 @@ def read_signature_input(value: str) -> list[SignatureInput]:
     raise FieldError
 
 
-def _parameters(text: str) -> dict[str, str | int | None]:
-    found: dict[str, str | int | None] = dict.fromkeys(_PARAMETERS)
+def _parameters(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     position = 0
     while position < len(text):
         match = _PARAMETER.match(text, position)
-        if match is None or found.get(match[1], "") is not None:
+        if match is None or (name := match[1] or match[3]) in found:
             raise FieldError
-        is_number = match[3] is not None
-        if is_number is not (match[1] in {"created", "expires"}):
-            raise FieldError
-        found[match[1]] = int(match[3]) if is_number else match[2][1:-1]
+        found[name] = int(match[2]) if match[1] else match[4][1:-1]
         position = match.end()
     return found
 
 
-@lru_cache(maxsize=256)
 def components(covered: str) -> tuple[str, ...]:
-    """The names in a list as `read_signature_input` gives it; one with parameters as written. FieldError."""
+    """The names in a list of components; one with parameters as written. FieldError."""
     found = _COMPONENTS.findall(covered)
-    if len(found) > _MOST_COMPONENTS or len(set(found)) != len(found):
+    if not _LIST.fullmatch(covered) or len(found) > _MOST_COMPONENTS or len(set(found)) != len(found):
         raise FieldError
     return tuple(name if ";" in name else name[1:-1] for name in found)
 
@@ -97,23 +95,29 @@ def read_byte_sequences(value: str) -> dict[str, bytes]:
         match = _BYTES.fullmatch(part)
         if match is None or match[1] in found:
             raise FieldError
-        found[match[1]] = _base64(match[2])
+        found[match[1]] = read_base64(match[2])
     return found
 
 
-def _base64(text: str) -> bytes:
+def read_base64(text: str) -> bytes:
+    """The bytes that are written as `text` and in no other way. FieldError."""
     try:
-        raw = a2b_base64(text, strict_mode=True)
-    except Error:
+        data = a2b_base64(text, strict_mode=True)
+    except ValueError:
         raise FieldError from None
-    if b2a_base64(raw, newline=False).decode() != text:  # bits behind the last byte, which no writer sets
+    if write_base64(data) != text:  # bits behind the last byte, which no writer sets
         raise FieldError
-    return raw
+    return data
+
+
+def write_base64(data: bytes) -> str:
+    """Base64 with padding (RFC 4648, section 4)."""
+    return b2a_base64(data, newline=False).decode("ascii")
 
 
 def content_digest(body: bytes) -> str:
     """The Content-Digest that we send."""
-    return f"sha-256=:{b2a_base64(hashlib.sha256(body).digest(), newline=False).decode()}:"
+    return f"sha-256=:{write_base64(hashlib.sha256(body).digest())}:"
 
 
 def digest_fault(field: str, body: bytes) -> str | None:
@@ -127,9 +131,6 @@ def digest_fault(field: str, body: bytes) -> str | None:
     return None if all(fits) else "digest_mismatch"
 
 
-_DIGESTS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
-
-
 def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str) -> bytes:
     """What is signed (RFC 9421, section 2.5): `names` as `components` gives them, the value of each, and the list
     with its parameters as sent.
@@ -137,16 +138,18 @@ def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str)
     KeyError when a value is missing; ValueError when one holds what would not stand on a line of its own.
     """
     base = (_template(names) % (*map(values.__getitem__, names), text)).encode("ascii")
-    if base.translate(None, _VISIBLE) != b"\n" * len(names):
+    if base.translate(None, _PRINTABLE) != b"\n" * len(names):
         raise FieldError
     return base
 
 
-_VISIBLE = bytes(range(0x20, 0x7F))
-
-
 @lru_cache(maxsize=256)
 def _template(names: tuple[str, ...]) -> str:
-    identifiers = [name if name.startswith('"') else f'"{name}"' for name in names]
-    lines = [identifier.replace("%", "%%") + ": %s\n" for identifier in identifiers]
+    """With a place for each value and one for the text. Hashing a tuple of names is what a call costs."""
+    lines = [f"{identifier(name)}: ".replace("%", "%%") + "%s\n" for name in names]
     return "".join(lines) + '"@signature-params": %s'
+
+
+def identifier(name: str) -> str:
+    """A component's name as it is written (RFC 9421, section 2)."""
+    return name if name.startswith('"') else f'"{name}"'

@@ -27,16 +27,33 @@ FEDERATION_HEADERS = frozenset(
 )
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 _CONTENT = frozenset({"content-digest", "content-type", "content-encoding", "idempotency-key"})
-_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
-_KEPT = FEDERATION_HEADERS | _FRAMING | _CONTENT | _FORWARDED
+FORWARDED = "(forwarded)"
+"""The place of all headers in which a proxy says for whom it speaks: no header has this name."""
+_KEPT = {name: name for name in FEDERATION_HEADERS | _FRAMING | _CONTENT} | dict.fromkeys(
+    ("forwarded", "x-forwarded-for", "x-real-ip"), FORWARDED
+)
+_LONGEST_NAME = 256
+
+
+class _Names(dict[str, str | None]):
+    """Spelling to the name it is kept under, None for headers that do not matter; spellings met are remembered."""
+
+    def __missing__(self, name: str) -> str | None:
+        if len(name) > _LONGEST_NAME:
+            raise Refused("headers_too_large")
+        kept = _KEPT.get(name.lower())
+        if len(self) < 1024:
+            self[name] = kept
+        return kept
+
+
+_NAMES = _Names()
 
 VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 """What a header of ours may hold: printable ASCII, and no space around it."""
 
 # Letters, digits and marks that RFC 3986 allows in a path segment, but no ';'; escapes take the longer way.
 _SEGMENT = r"/(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9\-._~!$&'()*+,=:@]+"
-_AUTHORITY = re.compile(r"((?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\]))(?::([0-9]{1,5}))?", re.ASCII)
-_DEFAULT_PORTS = frozenset({"80", "443"})
 _PLAIN_TARGET = re.compile(rf"(?=/)(?:{_SEGMENT})*/?(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]]*)?", re.ASCII)
 _TARGET = re.compile(
     r"(/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/\\]|%[0-9A-Fa-f]{2})*)"
@@ -64,17 +81,16 @@ def read_headers(request: Request, policy: Policy) -> dict[str, str]:
         raise Refused("headers_too_large")
     found: dict[str, str] = {}
     longest = policy.max_header
+    names = _NAMES
     for name, value in request.headers:
-        if len(value) > longest or len(name) > longest:
+        if len(value) > longest:
             raise Refused("headers_too_large")
-        lowered = name.lower()
-        if lowered in _KEPT:
-            if lowered in found and lowered not in _FORWARDED:
-                raise Refused("bad_framing" if lowered in _FRAMING else "duplicate_header")
-            if type(value) is not str:
-                raise Refused("malformed_header")
-            found[lowered] = value
-    if "content-length" in found and "transfer-encoding" in found:
+        kept = names[name]
+        if kept is not None:
+            if kept in found and kept != FORWARDED:
+                raise Refused("bad_framing" if kept in _FRAMING else "duplicate_header")
+            found[kept] = value
+    if "transfer-encoding" in found and "content-length" in found:
         raise Refused("bad_framing")
     return found
 
@@ -88,7 +104,7 @@ def check_shape(request: Request, headers: dict[str, str], policy: Policy) -> No
         raise Refused(fault)
     if len(request.body) > policy.max_body:
         raise Refused("body_too_large")
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
         raise Refused("content_encoding_not_allowed")
 
 
@@ -109,13 +125,6 @@ def target_fault(target: str) -> str | None:
 
 
 @lru_cache(maxsize=512)
-def normal_authority(authority: str) -> str:
-    """`@authority` (RFC 9421, section 2.2.3): lower case, without a default port. Refused when it is none.
-
-    A request does not know its scheme, so that 80 and 443 both count as the default.
-    """
-    match = _AUTHORITY.fullmatch(authority)
-    if match is None:
-        raise Refused("bad_framing")
-    host, port = match[1].lower(), match[2]
-    return host if port is None or port in _DEFAULT_PORTS else f"{host}:{port}"
+def is_visible(value: str) -> bool:
+    """Whether a header of ours may hold this; for values that come again and again."""
+    return VISIBLE.fullmatch(value) is not None

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from provider_federation.protocol.claims import Claim, check_key_window, check_time
-from provider_federation.protocol.grammar import SAFE_METHODS, VISIBLE
+from provider_federation.protocol.grammar import FORWARDED, SAFE_METHODS, VISIBLE
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.signing import hmac_sha256
 from provider_federation.protocol.values import IDENTIFIER, LEGACY_ALGORITHMS, Key, Keyring, Policy, Request
@@ -111,7 +111,7 @@ def _from_this_machine(peer: str | None, headers: dict[str, str]) -> bool:
     `None` is a request that came over no socket (vectors, a test, a value made by hand): development vouches for
     it. Adapters always name the peer, and "" when the server does not know it, which is nobody.
     """
-    if not headers.keys().isdisjoint({"forwarded", "x-forwarded-for", "x-real-ip"}):
+    if FORWARDED in headers:
         return False
     if peer is None:
         return True

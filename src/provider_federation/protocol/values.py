@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 LEGACY_ALGORITHMS = ("h31", "sha256")
@@ -23,6 +24,8 @@ _LOW_ORDER = frozenset({
 
 # Visible ASCII without what a list, a structured string or a joined header would give a meaning to: , " \
 IDENTIFIER = re.compile(r"[!#-+\--\[\]-~]{1,128}", re.ASCII)
+_AUTHORITY = re.compile(r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+_DEFAULT_PORTS = frozenset({"80", "443"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Keyring:
 class Policy:
     """What a verifier accepts.
 
-    `instance` and `org` are who it is; `authorities` the hosts it answers to (the legacy scheme cannot tell);
+    `instance` and `org` are who it is; `authorities` the hosts it answers to (none: any; the legacy scheme cannot tell);
     `accept` the algorithms; `skew` seconds to either side of its clock, both edges included. `development`
     allows h31 from this machine. From `legacy_until` (seconds since 1970 UTC) on, h31 and sha256 are refused.
     Sizes are bytes, but `max_headers` counts.
@@ -145,6 +148,20 @@ class Policy:
         unknown = set(self.accept) - set(ALGORITHMS)
         if unknown:
             raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
+        object.__setattr__(self, "authorities", tuple(map(normal_authority, self.authorities)))
+
+
+@lru_cache(maxsize=512)
+def normal_authority(authority: str) -> str:
+    """`@authority` (RFC 9421, section 2.2.3): lower case, without a default port. ValueError when it is none.
+
+    A request does not know its scheme, so that 80 and 443 both count as the default.
+    """
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise ValueError("an authority is a host, with a port or without")
+    host, port = match[1].lower(), match[2]
+    return host if port is None or port in _DEFAULT_PORTS else f"{host}:{port}"
 
 
 class Principal(NamedTuple):
