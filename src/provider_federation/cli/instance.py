@@ -89,6 +89,79 @@ def apply_events() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def invite(
+    minutes: Annotated[int, typer.Option(help="How long the code is good.", min=1, max=1_440)] = 60,
+    scope: Annotated[
+        str, typer.Option(help="What the portal's key may at most: provider or read.")
+    ] = "provider",
+) -> None:
+    """Let one portal enrol: prints a code, good once, and closes an older one."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.federation.services import open_enrolment
+    from provider_federation.kit.problem import Problem
+
+    if scope not in {"provider", "read"}:
+        raise Problem(400, "invalid_field", "scope is provider or read.", field="scope")
+    _, code = open_enrolment(minutes=minutes, scope=scope)
+    typer.echo(code)
+
+
+@app.command("new-response-key")
+def new_response_key() -> None:
+    """Print a fresh ed25519 identity for PROVIDER_RESPONSE_KEY_JSON, and the public half for the portal."""
+    import base64
+    import json
+
+    from provider_federation.protocol import Key
+    from provider_federation.protocol.pairing import new_seed, public_text
+
+    key_id = f"{os.environ.get('INSTANCE_NAME', 'instance')}-answers"
+    key = Key(key_id, "ed25519", secret=new_seed())
+    secret = base64.b64encode(key.secret).decode()
+    typer.echo(f"PROVIDER_RESPONSE_KEY_JSON='{json.dumps({'id': key_id, 'secret': secret})}'")
+    typer.echo(f"For the portal, as the instance's response key: {key_id} {public_text(key)}")
+
+
+@app.command()
+def keys() -> None:
+    """The keys that may call this instance, and which scheme each used last."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.federation.queries import key_facts, ratcheted_since
+
+    for fact in key_facts():
+        used = (
+            f"{fact.row.last_used_at:%Y-%m-%d %H:%M} by {fact.row.last_scheme}" if fact.used else "never used"
+        )
+        typer.echo(f"{fact.key.id}\t{fact.key.algorithm}\t{fact.key.scope}\t{fact.state}\t{used}")
+    since = ratcheted_since()
+    typer.echo("Legacy signatures are refused." if since else "No portal has spoken v2 yet.")
+
+
+@app.command("revoke-key")
+def revoke_key(key_id: str) -> None:
+    """End a key now, in every process of this instance."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.federation import services
+
+    services.revoke_key(key_id)
+    typer.echo(f"{key_id} is revoked.")
+
+
+@app.command("reset-ratchet")
+def reset_ratchet() -> None:
+    """Accept legacy signatures again, where a key and the settings allow them, until the next v2 request."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.federation import services
+
+    services.reset_ratchet()
+    typer.echo("Legacy signatures are accepted again.")
+
+
 @user_app.command("add")
 def add_user(
     email: str,

@@ -39,6 +39,10 @@ class KeyFacts:
     row: FederationKey | None
 
     @property
+    def used(self) -> bool:
+        return self.row is not None and self.row.last_used_at is not None
+
+    @property
     def source(self) -> str:
         return self.row.get_source_display() if self.row else "environment"
 

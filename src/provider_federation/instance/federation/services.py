@@ -19,7 +19,7 @@ from provider_federation.kit.problem import Problem, not_found
 from provider_federation.protocol import Key, Principal
 from provider_federation.protocol.pairing import code_key, invitation_name, new_code, public_text, read_public
 
-MOST_KEYS = 10
+MOST_KEYS = 50
 MOST_TRIES = 5
 _TO_CONFIRM = timedelta(days=1)
 _NOTED_EVERY = timedelta(minutes=1)

@@ -26,6 +26,12 @@ class Kind(StrEnum):
     INSTANCE_ENABLED = "instance.enabled"
     INSTANCE_CHECKED = "instance.checked"
     INSTANCE_KEY_REPLACED = "instance.key_replaced"
+    INSTANCE_KEY_MADE = "instance.key_made"
+    INSTANCE_KEY_ROTATED = "instance.key_rotated"
+    INSTANCE_KEY_REVOKED = "instance.key_revoked"
+    INSTANCE_ENROLLED = "instance.enrolled"
+    INSTANCE_RATCHET_SET = "instance.ratchet_set"
+    INSTANCE_RATCHET_RESET = "instance.ratchet_reset"
     INSTANCE_CALLED = "instance.called"
     # fleet
     RUN_STARTED = "fleet.run_started"

@@ -11,12 +11,17 @@ from ninja import Query, Router
 from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory import queries, services
 from provider_federation.portal.directory.schemas import (
+    ConfirmIn,
+    EnrolIn,
     InstanceEdit,
     InstanceIn,
     KeyReplacement,
+    NewPairIn,
     VersionIn,
     instance_out,
+    keys_out,
     page_out,
+    response_key_of,
 )
 from provider_federation.portal.operators.auth import operator_or_token
 
@@ -54,10 +59,15 @@ def list_instances(
 @router.post("", auth=_manage, summary="Add an instance and check it at once")
 def add_instance(request: HttpRequest, payload: InstanceIn) -> dict[str, Any]:
     refuse_unknown_query(request, ())
-    fields = payload.model_dump(exclude={"key", "client_org_id"})
+    fields = payload.model_dump(exclude={"key", "client_org_id", "enrolment_code", "response_key"})
     return _answer(
         services.add_instance(
-            **fields, org_id=payload.client_org_id, key=payload.key.value(), actor=_actor(request)
+            **fields,
+            org_id=payload.client_org_id,
+            key=payload.key.value() if payload.key else None,
+            code=payload.enrolment_code or "",
+            response_key=response_key_of(payload.response_key),
+            actor=_actor(request),
         ),
     )
 
@@ -102,7 +112,64 @@ def check_instance(request: HttpRequest, instance_id: uuid.UUID) -> dict[str, An
 def replace_key(request: HttpRequest, instance_id: uuid.UUID, payload: KeyReplacement) -> dict[str, Any]:
     refuse_unknown_query(request, ())
     key = payload.key.value()
-    return _answer(services.replace_key(instance_id, payload.version, key, actor=_actor(request)))
+    response_key = response_key_of(payload.response_key)
+    return _answer(
+        services.replace_key(
+            instance_id, payload.version, key, actor=_actor(request), response_key=response_key
+        )
+    )
+
+
+@router.get("/{uuid:instance_id}/keys", auth=_read, summary="Its keys, and what it answers with")
+def list_keys(request: HttpRequest, instance_id: uuid.UUID) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    return keys_out(queries.get_instance(instance_id))
+
+
+@router.post(
+    "/{uuid:instance_id}/keys", auth=_manage, summary="Make a pair that waits for the instance's owner"
+)
+def make_key(request: HttpRequest, instance_id: uuid.UUID, payload: NewPairIn) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    services.make_key(instance_id, payload.version, scope=payload.scope, actor=_actor(request))
+    return _answer(queries.get_instance(instance_id))
+
+
+@router.post(
+    "/{uuid:instance_id}/keys/confirm", auth=_manage, summary="Call it with the waiting key, and use that"
+)
+def confirm_key(request: HttpRequest, instance_id: uuid.UUID, payload: ConfirmIn) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    response_key = response_key_of(payload.response_key)
+    return _answer(
+        services.confirm_key(instance_id, payload.version, actor=_actor(request), response_key=response_key)
+    )
+
+
+@router.post("/{uuid:instance_id}/keys/rotate", auth=_manage, summary="Introduce, confirm, retire: a new key")
+def rotate_key(request: HttpRequest, instance_id: uuid.UUID, payload: VersionIn) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    return _answer(services.rotate_key(instance_id, payload.version, actor=_actor(request)))
+
+
+@router.post("/{uuid:instance_id}/keys/{uuid:key}/revoke", auth=_manage, summary="Never sign with it again")
+def revoke_key(
+    request: HttpRequest, instance_id: uuid.UUID, key: uuid.UUID, payload: VersionIn
+) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    return _answer(services.revoke_key(instance_id, payload.version, key, actor=_actor(request)))
+
+
+@router.post("/{uuid:instance_id}/enrol", auth=_manage, summary="Exchange keys by the owner's code")
+def enrol_instance(request: HttpRequest, instance_id: uuid.UUID, payload: EnrolIn) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    return _answer(services.enrol_instance(instance_id, payload.version, payload.code, actor=_actor(request)))
+
+
+@router.post("/{uuid:instance_id}/ratchet/reset", auth=_manage, summary="Let legacy keys sign for it again")
+def reset_ratchet(request: HttpRequest, instance_id: uuid.UUID, payload: VersionIn) -> dict[str, Any]:
+    refuse_unknown_query(request, ())
+    return _answer(services.reset_ratchet(instance_id, payload.version, actor=_actor(request)))
 
 
 def _answer(instance: Any) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provider_federation.portal.database import lend_connection
 from provider_federation.portal.shim import Answered, Call, Outcome, Shim, Target
+from provider_federation.protocol.values import LEGACY_ALGORITHMS
 
 STATUS_PATH = "/api/system/federation.status"
+POLICY_PATH = "/api/federation/policy"
+_POLICY = (
+    "frozen", "actions", "dailyLimitCents", "currency", "draftedTodayCents", "sentTodayCents", "enrolmentOpen",
+)  # fmt: skip
 _SECONDS = 8.0
 _WORRYING_OFFSET_MS = 60_000
 _LONGEST = 64
@@ -18,7 +23,10 @@ _MOST_CAPABILITIES = 50
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found. `code` is `ok`, a shim outcome's code, `federation_off` or `signature_ignored`."""
+    """What a check found. `code` is `ok`, a shim outcome's code, `federation_off` or `signature_ignored`.
+
+    `scheme` is what the signed call used (h31, sha256, v2); `policy` what the owner allows, as the route answers it.
+    """
 
     ok: bool
     code: str
@@ -27,6 +35,8 @@ class Check:
     mode: str = ""
     version: str = ""
     capabilities: tuple[str, ...] = ()
+    scheme: str = ""
+    policy: dict[str, Any] = field(default_factory=dict)
 
 
 async def probe(shim: Shim, target: Target) -> Check:
@@ -43,7 +53,10 @@ async def probe(shim: Shim, target: Target) -> Check:
             anonymous.clock_offset_ms,
             mode,
         )
-    return _read(await shim.call(target, Call("GET", STATUS_PATH, timeout=_SECONDS, attempts=2)), mode)
+    check = _read(await shim.call(target, Call("GET", STATUS_PATH, timeout=_SECONDS, attempts=2)), mode)
+    if not check.ok:
+        return check
+    return replace(check, scheme=_scheme(target), policy=await _policy(shim, target, check))
 
 
 def probe_now(target: Target) -> Check:
@@ -55,6 +68,28 @@ def probe_now(target: Target) -> Check:
 
     lend_connection()
     return asyncio.run(run())
+
+
+async def _policy(shim: Shim, target: Target, check: Check) -> dict[str, Any]:
+    """What the owner allows; empty where the instance has no such route or did not answer it."""
+    if "policy" not in check.capabilities:
+        return {}
+    answer = await shim.call(target, Call("GET", POLICY_PATH, timeout=_SECONDS, attempts=2))
+    if not isinstance(answer, Answered):
+        return {}
+    return {name: answer.data[name] for name in _POLICY if _is_plain(answer.data.get(name))}
+
+
+def _is_plain(value: Any) -> bool:
+    """A flag, a number, a short word, or flags by name: what the page shows."""
+    if isinstance(value, dict):
+        return len(value) < 20 and all(isinstance(flag, bool) for flag in value.values())
+    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= _LONGEST)
+
+
+def _scheme(target: Target) -> str:
+    algorithm = target.key.algorithm if target.key else ""
+    return algorithm if algorithm in LEGACY_ALGORITHMS else "v2"
 
 
 def _read(signed: Outcome, mode: str) -> Check:
@@ -80,10 +115,7 @@ def _read(signed: Outcome, mode: str) -> Check:
 
 
 def _failed(outcome: Outcome, mode: str = "") -> Check:
-    sentence = outcome.sentence
-    if outcome.code == "timestamp_out_of_window" and outcome.clock_offset_ms is not None:
-        sentence = f"{sentence} {_clock_sentence(outcome.clock_offset_ms)}"
-    return Check(False, outcome.code, sentence, outcome.clock_offset_ms, mode)
+    return Check(False, outcome.code, outcome.sentence, outcome.clock_offset_ms, mode)
 
 
 def _clock_sentence(offset: int | None) -> str:

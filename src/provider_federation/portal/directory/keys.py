@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,9 +11,17 @@ from django.conf import settings
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.secrets import CannotOpen, SecretBox
-from provider_federation.portal.directory.models import Algorithm, Instance, InstanceKey, Scope
+from provider_federation.portal.directory.models import (
+    Algorithm,
+    Instance,
+    InstanceKey,
+    KeyStatus,
+    Scope,
+)
 from provider_federation.protocol import Key
-from provider_federation.protocol.material import is_weak
+from provider_federation.protocol.material import is_weak, key_material
+from provider_federation.protocol.pairing import new_seed, public_text, read_public
+from provider_federation.protocol.values import LEGACY_ALGORITHMS
 
 _SHORTEST_H31 = 8
 _LONGEST = 512
@@ -20,10 +29,12 @@ _LONGEST = 512
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key as an operator types it in. `secret` is text, used as its UTF-8 bytes; times are aware."""
+    """A key as an operator types it in. `secret` is text, used as its UTF-8 bytes; for ed25519 the seed's 32 bytes
+    in base64, or empty: then a pair is made. Times are aware.
+    """
 
     id: str
-    secret: str = field(repr=False)
+    secret: str = field(default="", repr=False)
     algorithm: str = Algorithm.SHA256.value
     scope: str = Scope.PROVIDER.value
     not_before: datetime | None = None
@@ -31,8 +42,10 @@ class NewKey:
 
 
 def seal_key(instance: Instance, new: NewKey) -> InstanceKey:
-    """An unsaved row for `new`. Problem 400 `invalid_key` or `weak_secret`; 422 `algorithm_not_allowed`."""
-    _check(new)
+    """An unsaved row for `new`. Problem 400 `invalid_key` or `weak_secret`; 422 `algorithm_not_allowed`; 409
+    `downgrade_refused`.
+    """
+    _check(new, instance)
     row = InstanceKey(
         instance=instance,
         key_id=new.id,
@@ -42,12 +55,39 @@ def seal_key(instance: Instance, new: NewKey) -> InstanceKey:
         not_after=new.not_after,
         created_at=clock.now(),
     )
-    key = _protocol_key(row, instance, new.secret.encode())
+    key = _protocol_key(row, instance, _material(new))
     # The instance holds its side to the same rule: a pair is good on both sides or on neither.
     if len(key.secret) < _SHORTEST_H31 if key.algorithm == Algorithm.H31 else is_weak(key):
         raise Problem(400, "weak_secret", "This secret is weak; take 32 random bytes.")
     row.sealed = _box().seal(key.secret, row.row)
+    row.public_key = public_text(key) if key.algorithm == Algorithm.ED25519 else ""
     return row
+
+
+def new_pair(instance: Instance, scope: str = Scope.PROVIDER.value) -> InstanceKey:
+    """An unsaved row with a fresh ed25519 pair, which waits for the instance."""
+    new = NewKey(
+        id=f"portal-{instance.name}-{secrets.token_hex(4)}", algorithm=Algorithm.ED25519.value, scope=scope
+    )
+    row = seal_key(instance, new)
+    row.status = KeyStatus.PENDING
+    return row
+
+
+def response_keys(instance: Instance) -> tuple[Key, ...]:
+    """The keys that its answers may be signed with."""
+    if not instance.response_public_key:
+        return ()
+    public_key = read_public(instance.response_public_key)
+    return (Key(instance.response_key_id, "ed25519", public_key=public_key),)
+
+
+def check_response_key(key_id: str, public_key: str) -> None:
+    """Problem 400 `invalid_key` when this cannot be what an instance answers with."""
+    try:
+        Key(key_id, "ed25519", public_key=read_public(public_key))
+    except ValueError as error:
+        raise Problem(400, "invalid_key", f"The instance's response key cannot be used: {error}.") from None
 
 
 def open_key(row: InstanceKey, instance: Instance) -> Key:
@@ -61,6 +101,10 @@ def usable_key(row: InstanceKey | None, instance: Instance) -> tuple[Key | None,
         return None, "this instance has no key"
     if row.algorithm == Algorithm.H31 and not settings.DEVELOPMENT:
         return None, "an h31 key signs in development only"
+    if row.scheme != "v2" and instance.v2_since is not None:
+        return None, "the instance speaks v2, so no legacy key signs for it until an admin resets the ratchet"
+    if row.algorithm == Algorithm.ED25519 and not instance.response_public_key:
+        return None, "the instance's response key is not known yet, so no answer of it could be believed"
     try:
         return open_key(row, instance), ""
     except (CannotOpen, Problem):
@@ -71,9 +115,30 @@ def _box() -> SecretBox:
     return SecretBox(settings.MASTER_KEYS)
 
 
-def _check(new: NewKey) -> None:
+def _material(new: NewKey) -> bytes:
+    if new.algorithm != Algorithm.ED25519:
+        return new.secret.encode()
+    if not new.secret:
+        return new_seed()
+    try:
+        return key_material(new.algorithm, {"secret": new.secret})["secret"]
+    except ValueError:
+        raise Problem(400, "invalid_key", "An ed25519 secret is a seed of 32 bytes, in base64.") from None
+
+
+def _check(new: NewKey, instance: Instance) -> None:
     if new.algorithm not in Algorithm.values or new.scope not in Scope.values:
-        raise Problem(400, "invalid_key", "A key's algorithm is h31 or sha256, its scope read or provider.")
+        raise Problem(
+            400,
+            "invalid_key",
+            f"A key's algorithm is one of {', '.join(Algorithm.values)}, its scope read or provider.",
+        )
+    if new.algorithm in LEGACY_ALGORITHMS and instance.v2_since is not None:
+        raise Problem(
+            409,
+            "downgrade_refused",
+            "This instance speaks v2; an admin resets the ratchet before legacy comes back.",
+        )
     if new.algorithm == Algorithm.H31 and not settings.DEVELOPMENT:
         raise Problem(422, "algorithm_not_allowed", "h31 protects nothing; it exists for development only.")
     if not new.secret.isprintable() or len(new.secret) > _LONGEST:

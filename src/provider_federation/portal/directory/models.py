@@ -8,6 +8,8 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from provider_federation.protocol.values import LEGACY_ALGORITHMS
+
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 ORG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
@@ -18,7 +20,9 @@ class Instance(models.Model):
 
     `version` goes up with every edit (optimistic locking); a check does not touch it. `ai_cap_cents` is in
     minor units of `currency`. `check_ok` is None until the first check; `check_code` is `ok` or an outcome's
-    code.
+    code. `remote_policy` is what its owner allows, as the last check read it. `response_public_key` (ed25519, 32
+    bytes in base64) is what it signs its answers with. Since `v2_since` it answers v2: the ratchet, after which
+    this portal signs no legacy call to it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -42,6 +46,11 @@ class Instance(models.Model):
     remote_mode = models.CharField(max_length=16, blank=True, default="")
     remote_version = models.CharField(max_length=64, blank=True, default="")
     remote_capabilities = models.JSONField(default=list, blank=True)
+    remote_policy = models.JSONField(default=dict, blank=True)
+
+    response_key_id = models.CharField(max_length=128, blank=True, default="")
+    response_public_key = models.CharField(max_length=44, blank=True, default="")
+    v2_since = models.DateTimeField(null=True, blank=True)
 
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -63,6 +72,8 @@ class Algorithm(models.TextChoices):
 
     H31 = "h31", "h31 (development only)"
     SHA256 = "sha256", "HMAC-SHA256, legacy"
+    HMAC_SHA256 = "hmac-sha256", "HMAC-SHA256, v2"
+    ED25519 = "ed25519", "Ed25519, v2"
 
 
 class Scope(models.TextChoices):
@@ -72,32 +83,56 @@ class Scope(models.TextChoices):
     PROVIDER = "provider", "provider"
 
 
+class KeyStatus(models.TextChoices):
+    """`pending`: made here, and the instance has yet to take it. One key of an instance is in use."""
+
+    PENDING = "pending", "Waits for the instance"
+    IN_USE = "in_use", "In use"
+    RETIRED = "retired", "Retired"
+    REVOKED = "revoked", "Revoked"
+
+
 class InstanceKey(models.Model):
-    """One signing key. `sealed` is a `kit.secrets` value bound to `row`; the plain secret is never shown
-    again.
+    """One signing key. `sealed` is a `kit.secrets` value bound to `row`: the secret (for ed25519 the seed), never
+    shown again. `public_key` (ed25519: 32 bytes in base64) is what the instance's owner gets.
+
+    `answered_at` is the last check that the instance answered under it; `retired_there_at` when the instance said
+    that it has ended a retired key.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="keys")
     key_id = models.CharField(max_length=128)
     algorithm = models.CharField(max_length=16, choices=Algorithm.choices)
+    status = models.CharField(max_length=16, choices=KeyStatus.choices, default=KeyStatus.IN_USE)
+    public_key = models.CharField(max_length=44, blank=True, default="")
     sealed = models.TextField(editable=False)
     scope = models.CharField(max_length=16, choices=Scope.choices, default=Scope.PROVIDER)
     not_before = models.DateTimeField(null=True, blank=True)
     not_after = models.DateTimeField(null=True, blank=True)
     retired_at = models.DateTimeField(null=True, blank=True)
+    retired_there_at = models.DateTimeField(null=True, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
     class Meta:
         ordering = ["-created_at"]
         constraints = [
             models.UniqueConstraint(
-                fields=["instance"], condition=Q(retired_at__isnull=True), name="directory_one_key_in_use"
+                fields=["instance"], condition=Q(status="in_use"), name="directory_one_key_in_use"
+            ),
+            models.UniqueConstraint(
+                fields=["instance"], condition=Q(status="pending"), name="directory_one_key_pending"
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.key_id} ({self.algorithm})"
+
+    @property
+    def scheme(self) -> str:
+        """What it signs with, in the words of the status route: h31, sha256 or v2."""
+        return self.algorithm if self.algorithm in LEGACY_ALGORITHMS else "v2"
 
     @property
     def row(self) -> str:

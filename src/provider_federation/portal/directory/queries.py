@@ -12,8 +12,8 @@ from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
-from provider_federation.portal.directory.keys import usable_key
-from provider_federation.portal.directory.models import Instance, InstanceKey
+from provider_federation.portal.directory.keys import response_keys, usable_key
+from provider_federation.portal.directory.models import Instance, InstanceKey, KeyStatus
 from provider_federation.portal.shim import Target
 
 SORTS = ("-created_at", "created_at", "name", "-name", "title", "-title")
@@ -78,12 +78,21 @@ def enabled_instances() -> QuerySet[Instance]:
 
 def current_key(instance: Instance) -> InstanceKey | None:
     """The key in use; uses what `targets_of` prefetched."""
-    return next((key for key in instance.keys.all() if key.retired_at is None), None)
+    return next((key for key in instance.keys.all() if key.status == KeyStatus.IN_USE), None)
+
+
+def pending_key(instance: Instance) -> InstanceKey | None:
+    """The key that waits for the instance."""
+    return next((key for key in instance.keys.all() if key.status == KeyStatus.PENDING), None)
 
 
 def target_of(instance: Instance) -> Target:
     """What the shim needs to call `instance`. A key that cannot be used shows in the outcome, not here."""
-    row = current_key(instance)
+    return target_under(instance, current_key(instance))
+
+
+def target_under(instance: Instance, row: InstanceKey | None) -> Target:
+    """The same, signed by another key of the instance's."""
     key, problem = usable_key(row, instance)
     return Target(
         name=instance.name,
@@ -93,6 +102,7 @@ def target_of(instance: Instance) -> Target:
         scope=row.scope if row else "provider",
         private_hosts=tuple(settings.ALLOWED_PRIVATE_HOSTS),
         key_problem=problem,
+        answers=response_keys(instance),
     )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
 from provider_federation.kit.web.fields import Moment
 from provider_federation.portal.directory.keys import NewKey
 from provider_federation.portal.directory.models import Instance, InstanceKey
-from provider_federation.portal.directory.queries import InstancePage, current_key
+from provider_federation.portal.directory.queries import InstancePage, current_key, pending_key
 
 
 def _line(text: str) -> str:
@@ -39,18 +39,42 @@ class _Camel(Strict):
 
 
 class KeyIn(_Camel):
-    """A signing key. `secret` is taken once and never given out again."""
+    """A signing key. `secret` is taken once and never given out again; for ed25519 it is the seed in base64, and
+    left out a pair is made.
+    """
 
     id: Annotated[Line, Field(min_length=1, max_length=128)]
-    algorithm: Literal["h31", "sha256"] = "sha256"
-    secret: Annotated[str, Field(min_length=1, max_length=512)]
+    algorithm: Literal["h31", "sha256", "hmac-sha256", "ed25519"] = "sha256"
+    secret: Annotated[str, Field(max_length=512)] = ""
     scope: Literal["read", "provider"] = "provider"
     not_before: Moment | None = None
     not_after: Moment | None = None
 
+    @model_validator(mode="after")
+    def _has_secret(self) -> Self:
+        if not self.secret and self.algorithm != "ed25519":
+            raise ValueError("a shared key has a secret")
+        return self
+
     def value(self) -> NewKey:
         """As the services take it."""
         return NewKey(self.id, self.secret, self.algorithm, self.scope, self.not_before, self.not_after)
+
+
+class ResponseKeyIn(_Camel):
+    """What an instance signs its answers with: ed25519, 32 bytes in base64."""
+
+    id: Annotated[Line, Field(min_length=1, max_length=128)]
+    public_key: Annotated[Line, Field(min_length=44, max_length=44)]
+
+    def value(self) -> tuple[str, str]:
+        """As the services take it."""
+        return self.id, self.public_key
+
+
+def response_key_of(given: ResponseKeyIn | None) -> tuple[str, str]:
+    """Nothing given changes nothing."""
+    return given.value() if given else ("", "")
 
 
 class _Fields(_Camel):
@@ -62,13 +86,26 @@ class _Fields(_Camel):
     billing_email: Annotated[Line, Field(max_length=254)] = ""
 
 
+Code = Annotated[Line, Field(min_length=1, max_length=80)]
+
+
 class InstanceIn(_Fields):
-    """A new instance with its key."""
+    """A new instance: with its key, with an `enrolmentCode` of its owner, or with neither: then a pair is made whose
+    public half the answer shows.
+    """
 
     name: Annotated[Line, Field(min_length=1, max_length=63)]
     client_org_id: Annotated[Line, Field(min_length=1, max_length=128)]
     base_url: Annotated[str, Field(min_length=1, max_length=300)]
-    key: KeyIn
+    key: KeyIn | None = None
+    enrolment_code: Code | None = None
+    response_key: ResponseKeyIn | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.key is not None and self.enrolment_code is not None:
+            raise ValueError("give a key or an enrolmentCode, not both")
+        return self
 
 
 class InstanceEdit(_Fields):
@@ -92,6 +129,25 @@ class KeyReplacement(VersionIn):
     """The new key of an instance."""
 
     key: KeyIn
+    response_key: ResponseKeyIn | None = None
+
+
+class NewPairIn(VersionIn):
+    """A pair to make here. `scope` is what it may at most."""
+
+    scope: Literal["read", "provider"] = "provider"
+
+
+class ConfirmIn(VersionIn):
+    """The waiting key is at the instance; `responseKey` is what that answers with, if it is not known yet."""
+
+    response_key: ResponseKeyIn | None = None
+
+
+class EnrolIn(VersionIn):
+    """The code that the instance's owner gave."""
+
+    code: Code
 
 
 def _time(value: datetime | None) -> str | None:
@@ -105,11 +161,28 @@ def key_out(row: InstanceKey | None) -> dict[str, Any] | None:
     return {
         "id": row.key_id,
         "algorithm": row.algorithm,
+        "status": row.status,
+        "publicKey": row.public_key or None,
         "scope": row.scope,
         "notBefore": _time(row.not_before),
         "notAfter": _time(row.not_after),
         "createdAt": _time(row.created_at),
+        "retiredAt": _time(row.retired_at),
+        "retiredThereAt": _time(row.retired_there_at),
+        "answeredAt": _time(row.answered_at),
     }
+
+
+def keys_out(row: Instance) -> dict[str, Any]:
+    """Every key of an instance, newest first, with their handles (`key`), and what the instance answers with."""
+    keys = [{"key": str(key.pk), **(key_out(key) or {})} for key in row.keys.all()]
+    return {"ok": True, "keys": keys, "responseKey": _response_key(row), "v2Since": _time(row.v2_since)}
+
+
+def _response_key(row: Instance) -> dict[str, str] | None:
+    if not row.response_public_key:
+        return None
+    return {"id": row.response_key_id, "publicKey": row.response_public_key}
 
 
 def instance_out(row: Instance) -> dict[str, Any]:
@@ -138,6 +211,10 @@ def instance_out(row: Instance) -> dict[str, Any]:
         "billingEmail": row.billing_email,
         "version": row.version,
         "key": key_out(current_key(row)),
+        "pendingKey": key_out(pending_key(row)),
+        "responseKey": _response_key(row),
+        "v2Since": _time(row.v2_since),
+        "policy": row.remote_policy or None,
         "check": check if row.checked_at else None,
         "createdAt": _time(row.created_at),
         "updatedAt": _time(row.updated_at),

@@ -14,12 +14,29 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from provider_federation.kit import clock
-from provider_federation.kit.problem import Problem, not_found
+from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.checks import Check, probe, probe_now
-from provider_federation.portal.directory.keys import NewKey, seal_key
-from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.directory.keys import NewKey, new_pair, seal_key
+from provider_federation.portal.directory.models import Instance, InstanceKey, KeyStatus
+from provider_federation.portal.directory.pairing import (
+    confirm_key,
+    enrol_instance,
+    enrol_new,
+    make_key,
+    parse_code,
+    reset_ratchet,
+    revoke_key,
+    rotate_key,
+)
 from provider_federation.portal.directory.queries import target_of
+from provider_federation.portal.directory.rows import (
+    locked,
+    save,
+    set_response_key,
+    store_check,
+    subject_of,
+)
 from provider_federation.portal.shim import check_base_url
 
 __all__ = [
@@ -27,16 +44,21 @@ __all__ = [
     "NewKey",
     "add_instance",
     "check_instance",
+    "confirm_key",
     "disable_instance",
     "edit_instance",
     "enable_instance",
+    "enrol_instance",
+    "make_key",
     "probe",
     "replace_key",
+    "reset_ratchet",
+    "revoke_key",
+    "rotate_key",
     "store_check",
 ]
 
 EDITABLE = ("title", "base_url", "environment", "notes", "currency", "ai_cap_cents", "billing_email")
-_LONGEST_MESSAGE = 500
 
 
 def add_instance(
@@ -44,8 +66,10 @@ def add_instance(
     name: str,
     org_id: str,
     base_url: str,
-    key: NewKey,
     actor: str,
+    key: NewKey | None = None,
+    code: str = "",
+    response_key: tuple[str, str] = ("", ""),
     title: str = "",
     environment: str = "production",
     notes: str = "",
@@ -53,8 +77,11 @@ def add_instance(
     ai_cap_cents: int = 5000,
     billing_email: str = "",
 ) -> Instance:
-    """Add an instance with its key and check it at once; the row stays whatever the check finds (see
-    `check_code`).
+    """Add an instance and check it at once; the row stays whatever the check finds (see `check_code`).
+
+    With `key` it signs with that; `response_key` is the id and public key of what an ed25519 instance answers with.
+    With `code`, an enrolment code of the instance, both sides exchange keys now. With neither, a pair is made that
+    waits for the instance's owner.
 
     Problem 400 `invalid_field` / `invalid_key` / `weak_secret`, 409 `instance_exists`, 422
     `base_url_not_allowed` / `ssrf_blocked` / `algorithm_not_allowed`.
@@ -74,18 +101,27 @@ def add_instance(
         updated_at=now,
     )
     _validate(instance)
-    key_row = seal_key(instance, key)
+    set_response_key(instance, *response_key)
+    if code:
+        parse_code(code)  # a mistyped one leaves no row behind
+    _insert(instance, seal_key(instance, key) if key else new_pair(instance), actor)
+    if code:
+        return enrol_new(instance, code, actor=actor)
+    return check_instance(instance, actor=actor)
+
+
+def _insert(instance: Instance, key: InstanceKey, actor: str) -> None:
     try:
         with transaction.atomic():
             instance.save(force_insert=True)
-            key_row.save(force_insert=True)
+            key.save(force_insert=True)
             record(
                 Kind.INSTANCE_ADDED,
                 actor,
-                _subject(instance),
-                org=org_id,
+                subject_of(instance),
+                org=instance.org_id,
                 base_url=instance.base_url,
-                key_id=key.id,
+                key_id=key.key_id,
                 algorithm=key.algorithm,
                 scope=key.scope,
             )
@@ -93,7 +129,6 @@ def add_instance(
         raise Problem(
             409, "instance_exists", "There is an instance with this name or org id already."
         ) from None
-    return check_instance(instance, actor=actor)
 
 
 def edit_instance(instance_id: uuid.UUID, version: int, *, actor: str, **changes: Any) -> Instance:
@@ -108,7 +143,7 @@ def edit_instance(instance_id: uuid.UUID, version: int, *, actor: str, **changes
     if "base_url" in changes:
         changes["base_url"] = _base_url(changes["base_url"])
     with transaction.atomic():
-        instance = _locked(instance_id, version)
+        instance = locked(instance_id, version)
         changed = sorted(field for field, value in changes.items() if getattr(instance, field) != value)
         if not changed:
             return instance
@@ -116,11 +151,11 @@ def edit_instance(instance_id: uuid.UUID, version: int, *, actor: str, **changes
         for field in changed:
             setattr(instance, field, changes[field])
         _validate(instance)
-        _save(instance)
+        save(instance)
         record(
             Kind.INSTANCE_EDITED,
             actor,
-            _subject(instance),
+            subject_of(instance),
             before=before,
             after={field: getattr(instance, field) for field in changed},
         )
@@ -137,18 +172,28 @@ def enable_instance(instance_id: uuid.UUID, version: int, *, actor: str) -> Inst
     return check_instance(_switch(instance_id, version, actor, enabled=True), actor=actor)
 
 
-def replace_key(instance_id: uuid.UUID, version: int, key: NewKey, *, actor: str) -> Instance:
-    """Retire the key in use and put `key` in its place; then check. 409 `conflict` stops a double submit."""
+def replace_key(
+    instance_id: uuid.UUID,
+    version: int,
+    key: NewKey,
+    *,
+    actor: str,
+    response_key: tuple[str, str] = ("", ""),
+) -> Instance:
+    """Retire the key in use and put `key` in its place; then check. 409 `conflict` stops a double submit, and
+    `downgrade_refused` a legacy key where v2 is spoken.
+    """
     with transaction.atomic():
-        instance = _locked(instance_id, version)
+        instance = locked(instance_id, version)
+        set_response_key(instance, *response_key)
         row = seal_key(instance, key)
-        instance.keys.filter(retired_at__isnull=True).update(retired_at=clock.now())
+        instance.keys.filter(status=KeyStatus.IN_USE).update(status=KeyStatus.RETIRED, retired_at=clock.now())
         row.save(force_insert=True)
-        _save(instance)
+        save(instance)
         record(
             Kind.INSTANCE_KEY_REPLACED,
             actor,
-            _subject(instance),
+            subject_of(instance),
             key_id=key.id,
             algorithm=key.algorithm,
             scope=key.scope,
@@ -161,64 +206,14 @@ def check_instance(instance: Instance, *, actor: str = "system") -> Instance:
     return store_check(instance.pk, probe_now(target_of(instance)), actor=actor)
 
 
-def store_check(instance_id: uuid.UUID, check: Check, *, actor: str = "system") -> Instance:
-    """Keep a check's result. Leaves `version` alone; the system's own checks are audited only when the code
-    changes.
-    """
-    with transaction.atomic():
-        instance = _locked(instance_id, None)
-        news = instance.check_code != check.code
-        instance.checked_at, instance.check_ok = clock.now(), check.ok
-        instance.check_code, instance.check_message = check.code[:64], check.message[:_LONGEST_MESSAGE]
-        instance.clock_offset_ms = check.clock_offset_ms
-        if check.ok:
-            instance.remote_version, instance.remote_capabilities = check.version, list(check.capabilities)
-        instance.remote_mode = (check.mode or instance.remote_mode)[:16]
-        instance.save()
-        if news or actor != "system":
-            record(
-                Kind.INSTANCE_CHECKED,
-                actor,
-                _subject(instance),
-                code=check.code,
-                clock_offset_ms=check.clock_offset_ms,
-                mode=check.mode,
-            )
-    return instance
-
-
 def _switch(instance_id: uuid.UUID, version: int, actor: str, *, enabled: bool) -> Instance:
     with transaction.atomic():
-        instance = _locked(instance_id, version)
+        instance = locked(instance_id, version)
         if instance.enabled != enabled:
             instance.enabled = enabled
-            _save(instance)
-            record(Kind.INSTANCE_ENABLED if enabled else Kind.INSTANCE_DISABLED, actor, _subject(instance))
+            save(instance)
+            record(Kind.INSTANCE_ENABLED if enabled else Kind.INSTANCE_DISABLED, actor, subject_of(instance))
     return instance
-
-
-def _locked(instance_id: uuid.UUID, version: int | None) -> Instance:
-    instance = Instance.objects.select_for_update().filter(pk=instance_id).first()
-    if instance is None:
-        raise not_found("instance")
-    if version is not None and instance.version != version:
-        raise Problem(
-            409,
-            "conflict",
-            "Somebody else changed this instance in the meantime; load it again.",
-            version=instance.version,
-        )
-    return instance
-
-
-def _save(instance: Instance) -> None:
-    instance.version += 1
-    instance.updated_at = clock.now()
-    instance.save()
-
-
-def _subject(instance: Instance) -> str:
-    return f"instance:{instance.name}"
 
 
 def _base_url(text: str) -> str:

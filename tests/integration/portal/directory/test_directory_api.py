@@ -77,14 +77,20 @@ def test_the_life_of_an_instance(there, admin, row) -> None:
         "sha256",
         ["billing", "usage"],
     )
-    assert row["key"] | {"createdAt": ""} == {
+    assert row["key"] | {"createdAt": "", "answeredAt": ""} == {
         "id": "key-1",
         "algorithm": "sha256",
+        "status": "in_use",
+        "publicKey": None,
         "scope": "provider",
         "notBefore": None,
         "notAfter": None,
         "createdAt": "",
+        "retiredAt": None,
+        "retiredThereAt": None,
+        "answeredAt": "",
     }
+    assert (row["pendingKey"], row["responseKey"], row["v2Since"]) == (None, None, None)
     assert (row["aiCapCents"], row["currency"], row["version"], row["clientOrgId"]) == (
         700,
         "usd",
@@ -176,7 +182,9 @@ def test_nobody_without_a_token(client, row) -> None:
         ({"key": {"id": "k", "secret": SECRET, "extra": 1}}, 400, "unknown_field"),
         ({"key": {"id": "k", "secret": SECRET + "\x00"}}, 400, "invalid_field"),
         ({"key": {"id": "k", "secret": SECRET, "notAfter": "2026-01-01"}}, 400, "invalid_field"),
-        ({"key": None}, 400, "invalid_field"),
+        ({"key": None, "enrolmentCode": "pf-guess"}, 400, "invalid_code"),
+        ({"enrolmentCode": "pf-guess"}, 400, "invalid_field"),
+        ({"responseKey": {"id": "acme-answers", "publicKey": "A" * 43 + "="}}, 400, "invalid_key"),
         ({"name": None}, 400, "invalid_field"),
     ],
 )
