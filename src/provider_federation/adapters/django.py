@@ -77,7 +77,7 @@ def _admit(gate: Gate, request: HttpRequest) -> tuple[Request, Key | None] | Htt
         claim = gate.check_head(received)
         principal = gate.admit(claim, received, wire.read_body(request, gate.policy.max_body))
     except Refused as refused:
-        return wire.response_of(gate.refuse(refused, received))
+        return wire.response_of(gate.refuse(refused, received), request)
     _set(request, principal)
     return received, gate.signer(claim)
 
@@ -86,6 +86,7 @@ def _set(request: HttpRequest, principal: Principal | None) -> None:
     request.federation = principal  # type: ignore[attr-defined]  # the attribute is what this middleware is for
     if principal is not None:
         request.COOKIES = {}
+        request.__dict__.pop("headers", None)  # Django keeps what it has read from META
         for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "REMOTE_USER"):
             request.META.pop(name, None)
         request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001  Django's own switch

@@ -106,6 +106,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-def response_of(answer: Response) -> HttpResponse:
+def response_of(answer: Response, request: HttpRequest) -> HttpResponse:
     """Ours as Django's."""
-    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    body = b"" if request.method == "HEAD" else answer.body
+    return HttpResponse(body, status=answer.status, headers=dict(answer.headers))

@@ -32,10 +32,7 @@ def request_of(environ: Environ, prefix: str = "") -> Request:
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     if not target:
         _log.error("this WSGI server tells no raw target (RAW_URI, REQUEST_URI): no signature can be checked")
-    headers = [
-        (name.title(), str(environ.get("HTTP_" + (key := name.replace("-", "_")), environ.get(key))))
-        for name in header_names(environ)
-    ]
+    headers = [(name.title(), value) for name in header_names(environ) for value in _values(environ, name)]
     return Request(
         environ["REQUEST_METHOD"],
         target and prefix + target,
@@ -46,6 +43,13 @@ def request_of(environ: Environ, prefix: str = "") -> Request:
     )
 
 
+def _values(environ: Environ, name: str) -> list[str]:
+    """What was sent under that name: servers join what was sent twice, and a comma stands in none of ours."""
+    key = name.replace("-", "_")
+    value = str(environ.get("HTTP_" + key, environ.get(key)))
+    return value.split(",") if key.startswith(("X_PROVIDER_", "HOST")) else [value]
+
+
 def read_body(environ: Environ, limit: int) -> bytes:
     """The raw body, at most `limit` bytes of it in memory; also a chunked one, where the server takes it apart."""
     chunked = "HTTP_TRANSFER_ENCODING" in environ
@@ -54,8 +58,13 @@ def read_body(environ: Environ, limit: int) -> bytes:
     declared = check_length(environ.get("CONTENT_LENGTH") or "0", limit)
     wanted = limit + 1 if chunked else declared
     body = bytearray()
-    while len(body) < wanted and (piece := environ["wsgi.input"].read(min(_PIECE, wanted - len(body)))):
-        body += piece
+    try:
+        while len(body) < wanted and (piece := environ["wsgi.input"].read(min(_PIECE, wanted - len(body)))):
+            body += piece
+    except (
+        Exception
+    ) as error:  # what a server raises here is its own: a chunk without a size, a caller who left
+        raise Refused("bad_framing") from error
     if len(body) > limit:
         raise Refused("body_too_large")
     if not chunked and len(body) < wanted:  # cut off, or read by somebody who came before us
