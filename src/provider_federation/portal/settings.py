@@ -72,7 +72,7 @@ try:
 except (ValueError, ZoneInfoNotFoundError):
     raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA name such as Europe/Berlin") from None
 PROVIDER_SIGNATURE_MODE = _env.text(
-    "PROVIDER_SIGNATURE_MODE", "sha256"
+    "PROVIDER_SIGNATURE_MODE", "v2"
 )  # what this portal expects of its instances
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)

@@ -85,10 +85,45 @@ class TokenForm(forms.Form):
         return datetime.combine(day, time(), UTC) + timedelta(days=1) if day else None
 
 
-class KeyForm(forms.Form):
-    """A signing key. The secret is taken once and never shown again."""
+class _ResponseKeyFields(forms.Form):
+    response_key_id = forms.CharField(
+        label="Id of the instance's response key",
+        max_length=128,
+        required=False,
+        help_text="What an ed25519 instance signs its answers with. Empty: as it is known.",
+    )
+    response_public_key = forms.CharField(
+        label="Public half of the response key",
+        max_length=44,
+        required=False,
+        help_text="32 bytes in base64.",
+    )
 
+    def response_key(self) -> tuple[str, str]:
+        """Id and public key as the services take them; after `is_valid`."""
+        return self.cleaned_data["response_key_id"], self.cleaned_data["response_public_key"]
+
+
+class _SeenVersion(forms.Form):
     version = forms.IntegerField(widget=forms.HiddenInput, min_value=1, max_value=2_147_483_647)
+
+
+class ConfirmKeyForm(_SeenVersion, _ResponseKeyFields):
+    """The waiting key is at the instance."""
+
+
+class CodeForm(_SeenVersion):
+    """The code that the instance's owner gave us."""
+
+    code = forms.CharField(
+        label="Enrolment code",
+        max_length=80,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="From the instance's Federation page (or its command `instance invite`): good once, for a while.",
+    )
+
+
+class _KeyFields(forms.Form):
     key_id = forms.CharField(
         label="Key id", max_length=128, help_text="As in the instance's PROVIDER_KEYS_JSON."
     )
@@ -96,14 +131,16 @@ class KeyForm(forms.Form):
         label="Algorithm",
         choices=Algorithm.choices,
         initial=Algorithm.SHA256,
-        help_text="SHA-256 for everything real; h31 protects nothing and works in development only.",
+        help_text="v2 signs the whole request; the legacy ones do not, and h31 works in development only.",
     )
     secret = forms.CharField(
         label="Secret",
         max_length=512,
         strip=False,
+        required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Stored encrypted and never shown again, not even to admins.",
+        help_text="Stored encrypted and never shown again, not even to admins. Ed25519: the seed in base64, or "
+        "empty to make a pair.",
     )
     scope = forms.ChoiceField(
         label="May",
@@ -111,12 +148,23 @@ class KeyForm(forms.Form):
         initial=Scope.PROVIDER,
     )
 
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        shared = data.get("algorithm") != Algorithm.ED25519
+        if data.get("key_id") and shared and not data.get("secret"):
+            self.add_error("secret", "This field is required.")
+        return data
+
     def key(self) -> NewKey:
         """As the services take it; after `is_valid`."""
         data = self.cleaned_data
         return NewKey(
             id=data["key_id"], secret=data["secret"], algorithm=data["algorithm"], scope=data["scope"]
         )
+
+
+class KeyForm(_SeenVersion, _KeyFields, _ResponseKeyFields):
+    """A signing key. The secret is taken once and never shown again."""
 
 
 class _InstanceFields(forms.Form):
@@ -154,10 +202,20 @@ class _InstanceFields(forms.Form):
         return {**data, "ai_cap_cents": round_half_up(self.cleaned_data["ai_cap"], data["currency"])}
 
 
-class InstanceForm(_InstanceFields, KeyForm):
-    """A new instance with its key."""
+class InstanceForm(_InstanceFields, _KeyFields, _ResponseKeyFields):
+    """A new instance: paired by code, with a key, or with neither: then a pair is made for its environment."""
 
-    version = None  # type: ignore[assignment]  # there is nothing yet that somebody else could have changed
+    code = forms.CharField(
+        label="Enrolment code",
+        max_length=80,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="From the instance's Federation page. With it both sides exchange keys by themselves. Without: give "
+        "the key below, or leave it empty, and a pair is made whose public half you hand to the owner.",
+    )
+    key_id = forms.CharField(
+        label="Key id", max_length=128, required=False, help_text="As in the instance's PROVIDER_KEYS_JSON."
+    )
     name = forms.SlugField(
         label="Instance name",
         max_length=63,
@@ -173,16 +231,32 @@ class InstanceForm(_InstanceFields, KeyForm):
         "title",
         "org_id",
         "base_url",
+        "code",
         "key_id",
-        "secret",
         "algorithm",
+        "secret",
         "scope",
+        "response_key_id",
+        "response_public_key",
         "environment",
         "currency",
         "ai_cap",
         "billing_email",
         "notes",
     )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if data.get("code") and data.get("key_id"):
+            self.add_error("code", "Give a code or a key, not both.")
+        if data.get("secret") and not data.get("key_id"):
+            self.add_error("key_id", "A secret belongs to a key id.")
+        return data
+
+    def way_in(self) -> dict[str, Any]:
+        """Code, key or neither, as `add_instance` takes them; after `is_valid`."""
+        key = self.key() if self.cleaned_data["key_id"] else None
+        return {"code": self.cleaned_data["code"], "key": key, "response_key": self.response_key()}
 
     def fields_of_instance(self) -> dict[str, Any]:
         return {

@@ -63,29 +63,34 @@ def _verdict(instance: Instance, mode: str, expected: str) -> tuple[str, str]:
             "bad",
             "Federation is off there. Set PROVIDER_FEDERATION_ENABLED=1 on the instance and restart it.",
         )
+    key = current_key(instance)
+    if key is not None and key.scheme == "v2" and mode != "v2":
+        return "warn", (
+            f"We call it by v2, and it still accepts {mode}: its owner should take the older keys out of "
+            "PROVIDER_KEYS_JSON."
+        )
     if mode != expected:
         return _unlike(mode, expected)
-    key = current_key(instance)
-    if key is not None and expected != "v2" and key.algorithm != mode:
+    if key is not None and key.scheme != mode:
         return (
             "bad",
-            f"It expects {mode}, its key here signs {key.algorithm}: replace it by one of that kind.",
+            f"It expects {mode}, its key here signs {key.algorithm}: give it another under Keys.",
         )
     return "good", ""
 
 
 def _unlike(mode: str, expected: str) -> tuple[str, str]:
     if mode == "h31":
-        return "warn", (
-            "h31 protects nothing: set PROVIDER_FEDERATION_SIG_SHA256=1 on the instance, "
-            "then replace its key here by a SHA-256 one."
+        return "bad", (
+            "h31 protects nothing: whoever sees one call can forge any other. Ask its owner for an enrolment code "
+            "(its Federation page) and pair it under Keys; that moves it to v2."
         )
     if expected in MODES and MODES.index(mode) > MODES.index(expected):
         return (
             "warn",
             f"It is ahead of this portal: set PROVIDER_SIGNATURE_MODE={mode} once the others are there too.",
         )
-    return (
-        "warn",
-        f"It is behind what this portal expects ({expected}): upgrade the instance, then replace its key.",
+    return "warn", (
+        f"{_NAMES[mode]} signs neither body nor host, and it is behind what this portal expects ({expected}). "
+        "Upgrade the instance if need be, ask its owner for an enrolment code, and pair it under Keys."
     )

@@ -31,7 +31,7 @@ from provider_federation.portal.dashboard.results import RANGES
 from provider_federation.portal.dashboard.views.invoices import invoice_list
 from provider_federation.portal.directory import services
 from provider_federation.portal.directory.models import Instance, InstanceKey
-from provider_federation.portal.directory.queries import current_key
+from provider_federation.portal.directory.queries import current_key, pending_key
 from provider_federation.portal.fleet.models import UNFINISHED, Action, FleetCall
 from provider_federation.portal.fleet.queries import InvoiceFilter, coverage, totals
 from provider_federation.portal.fleet.services import start_run
@@ -112,10 +112,13 @@ def add_instance(request: HttpRequest) -> HttpResponse:
     form = InstanceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            made = services.add_instance(**form.fields_of_instance(), key=form.key(), actor=actor(request))
+            made = services.add_instance(**form.fields_of_instance(), **form.way_in(), actor=actor(request))
         except Problem as problem:
             tell_form(form, problem)
         else:
+            if current_key(made) is None and not form.cleaned_data["code"]:
+                messages.success(request, f"{made} was added. Its key waits for the owner of the instance.")
+                return redirect("instance-keys", made.pk)
             _tell_check(request, made, f"{made} was added.")
             return redirect("instance", made.pk)
     return page(
@@ -163,7 +166,13 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             version = form.cleaned_data["version"]
-            changed = services.replace_key(instance.pk, version, form.key(), actor=actor(request))
+            changed = services.replace_key(
+                instance.pk,
+                version,
+                form.key(),
+                actor=actor(request),
+                response_key=form.response_key(),
+            )
         except Problem as problem:
             tell_form(form, problem)
         else:
@@ -172,11 +181,11 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     return page(
         request,
         "form",
-        title="Replace the key",
-        crumbs=_crumbs(instance),
+        title="Type in a key",
+        crumbs=[*_crumbs(instance), ("Keys", reverse("instance-keys", args=[instance.pk]))],
         form=form,
         button="Replace and check",
-        back=reverse("instance", args=[instance.pk]),
+        back=reverse("instance-keys", args=[instance.pk]),
     )
 
 
@@ -254,7 +263,7 @@ def _state(found: Instance) -> dict[str, Any]:
         "fit": mode_fit(found),
         "expected": expected_mode(),
         "key": current_key(found),
-        "old_keys": InstanceKey.objects.filter(instance=found, retired_at__isnull=False)[:10],
+        "pending": pending_key(found),
         "sync": getattr(found, "sync_state", None),
         "busy": busy.exists(),
     }
