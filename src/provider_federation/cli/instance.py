@@ -132,9 +132,8 @@ def keys() -> None:
     from provider_federation.instance.federation.queries import key_facts, ratcheted_since
 
     for fact in key_facts():
-        used = (
-            f"{fact.row.last_used_at:%Y-%m-%d %H:%M} by {fact.row.last_scheme}" if fact.used else "never used"
-        )
+        at = fact.last_used_at
+        used = f"{at:%Y-%m-%d %H:%M} by {fact.last_scheme}" if at else "never used"
         typer.echo(f"{fact.key.id}\t{fact.key.algorithm}\t{fact.key.scope}\t{fact.state}\t{used}")
     since = ratcheted_since()
     typer.echo("Legacy signatures are refused." if since else "No portal has spoken v2 yet.")

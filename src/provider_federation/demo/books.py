@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from provider_federation.adapters.signing import Signer
 from provider_federation.demo.client import Client
 from provider_federation.demo.plan import InstancePlan
 from provider_federation.demo.processes import run_to_end
 from provider_federation.kit import clock
-from provider_federation.protocol import Key, Request, sign
+from provider_federation.protocol import Request
 from provider_federation.stripe_account import StripeAccount, StripeInvoice
 
 _TIMEOUT = 30.0
@@ -55,7 +56,7 @@ def stripe_book(account: StripeAccount, *, subscriptions: bool = True) -> Sums:
 
 
 class InstanceBook:
-    """An instance, asked as its portal asks it: signed with the same key, from outside the portal."""
+    """An instance, asked as a portal asks it, from outside the portal: signed, and its answers verified."""
 
     def __init__(self, instance: InstancePlan) -> None:
         self._instance = instance
@@ -63,12 +64,13 @@ class InstanceBook:
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         target = path + ("?" + urlencode(query) if query else "")
         plan = self._instance
-        request = Request("GET", target, urlsplit(plan.base_url).netloc, [], b"")
-        key = Key(plan.key_id, plan.mode, secret=plan.secret.encode())
-        headers = dict(sign(request, key, now=clock.timestamp(), scope="provider", org=plan.org))
-        address = urllib.request.Request(plan.base_url + target, headers=headers)
+        signer = Signer(plan.key, plan.name, plan.org, plan.scope, plan.answers, clock.timestamp)
+        signed = signer.sign(Request("GET", target, urlsplit(plan.base_url).netloc, [], b""))
+        address = urllib.request.Request(plan.base_url + target, headers=dict(signed.headers))
         with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
-            value: dict[str, Any] = json.load(answer)
+            body = answer.read()
+            signer.check(signed, answer.status, answer.headers.items(), body)
+            value: dict[str, Any] = json.loads(body)
             return value
 
     def invoices(self) -> list[dict[str, Any]]:
@@ -103,7 +105,9 @@ class InstanceBook:
 def signed_by_hand(instance: InstancePlan, target: str) -> dict[str, Any]:
     """GET with the headers that `provider-federation sign` prints, as curl would send them."""
     address = instance.base_url + target
-    command = ["sign", "GET", address, "--key-id", instance.key_id, "--algorithm", instance.mode]
+    key = instance.key
+    command = ["sign", "GET", address, "--key-id", key.id, "--algorithm", key.algorithm, "--scope", key.scope]
+    command += ["--instance", instance.name]
     environment = {"PROVIDER_SECRET": instance.secret, "PROVIDER_FEDERATION_ENV": "development"}
     printed = run_to_end("sign", command, environment)
     headers = dict(line.split(": ", 1) for line in printed.splitlines())

@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from provider_federation.demo.processes import free_ports
+from provider_federation.protocol import Key
+from provider_federation.protocol.pairing import new_seed, public_text
 
 USUAL_PORT = 8400
 _FILE = "demo.json"
 _FIRST_THREE = (
-    ("bluebird", "Bluebird Solar", "sha256", "PRO"),
+    ("bluebird", "Bluebird Solar", "v2", "PRO"),
     ("kestrel", "Kestrel Legal", "sha256", "ELITE"),
     ("marlin", "Marlin Boats", "h31", "BASE"),
 )
@@ -40,7 +43,12 @@ _PLACES = ("Harbor", "Summit", "Willow", "Granite", "Juniper")
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """One client and its instance."""
+    """One client and its instance. `mode` is how it is called: v2, sha256 or h31.
+
+    `secret` signs the calls: text for the legacy modes, for v2 an ed25519 seed in base64. Where `enrolled`, the
+    portal has a key of its own by an enrolment code, and this one only reads the instance's books for the demo.
+    `response_secret` is the seed that a v2 instance signs its answers with.
+    """
 
     name: str
     title: str
@@ -53,6 +61,26 @@ class InstancePlan:
     password: str
     webhook_secret: str = ""
     seed: int = 0
+    response_secret: str = ""
+    enrolled: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What the demo signs with."""
+        if self.mode == "v2":
+            return Key(self.key_id, "ed25519", secret=b64decode(self.secret), scope=self.scope)
+        return Key(self.key_id, self.mode, secret=self.secret.encode())
+
+    @property
+    def scope(self) -> str:
+        return "read" if self.enrolled else "provider"
+
+    @property
+    def answers(self) -> tuple[Key, ...]:
+        """What its answers are signed with."""
+        if self.mode != "v2":
+            return ()
+        return (Key(f"{self.name}-answers", "ed25519", secret=b64decode(self.response_secret)),)
 
     @property
     def org(self) -> str:
@@ -172,18 +200,20 @@ def _instance(index: int, port: int) -> InstancePlan:
         name, title, mode, plan = _FIRST_THREE[index]
     else:
         title = f"{_PLACES[index % len(_PLACES)]} {_TRADES[index % len(_TRADES)]} {index + 1}"
-        name, mode, plan = f"client-{index + 1:02}", "sha256", ("BASE", "PRO", "ELITE")[index % 3]
+        name, mode, plan = f"client-{index + 1:02}", "v2", ("BASE", "PRO", "ELITE")[index % 3]
     return InstancePlan(
         name=name,
         title=title,
         mode=mode,
         plan=plan,
         port=port,
-        key_id=f"portal-{name}",
-        secret=secrets.token_urlsafe(32),
+        key_id="demo-books" if index == 0 else f"portal-{name}",
+        secret=b64encode(new_seed()).decode() if mode == "v2" else secrets.token_urlsafe(32),
         stripe_key=f"sk_test_{name.replace('-', '')}{secrets.token_hex(8)}",
         password=secrets.token_urlsafe(12),
         seed=index + 1,
+        response_secret=b64encode(new_seed()).decode() if mode == "v2" else "",
+        enrolled=index == 0,
     )
 
 
@@ -206,7 +236,7 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_SYNC_SECONDS": "2",
         "PORTAL_WORKER_HEARTBEAT_SECONDS": "1",
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
-        "PROVIDER_SIGNATURE_MODE": "sha256",
+        "PROVIDER_SIGNATURE_MODE": "v2",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
         "PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret,
         **{f"PROVIDER_STRIPE_{code}_PRICE_ID": price for code, price in plan.prices.items()},
@@ -214,7 +244,9 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
 
 
 def instance_environment(plan: DemoPlan, instance: InstancePlan) -> dict[str, str]:
-    keys = {instance.key_id: {"secret": instance.secret, "algorithm": instance.mode, "scope": "provider"}}
+    told: dict[str, str] = {}
+    for key in instance.answers:
+        told["PROVIDER_RESPONSE_KEY_JSON"] = json.dumps({"id": key.id, "secret": instance.response_secret})
     return {
         **shared_environment(plan),
         "DATABASE_URL": "",
@@ -227,6 +259,16 @@ def instance_environment(plan: DemoPlan, instance: InstancePlan) -> dict[str, st
         "STRIPE_SECRET_KEY": instance.stripe_key,
         "STRIPE_WEBHOOK_SECRET": instance.webhook_secret,
         "PROVIDER_FEDERATION_ENABLED": "1",
-        "PROVIDER_KEYS_JSON": json.dumps(keys),
+        "PROVIDER_KEYS_JSON": json.dumps({instance.key_id: _told_of(instance)}),
+        **told,
         "PROVIDER_FEDERATION_SIG_SHA256": "1" if instance.mode == "sha256" else "0",
     }
+
+
+def _told_of(instance: InstancePlan) -> dict[str, str]:
+    """What an instance is told of the key: of a pair, its public half only."""
+    if instance.mode == "v2":
+        material = {"public_key": public_text(instance.key), "algorithm": "ed25519"}
+    else:
+        material = {"secret": instance.secret, "algorithm": instance.mode}
+    return {**material, "scope": instance.scope}

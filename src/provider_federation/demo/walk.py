@@ -68,6 +68,7 @@ class Walk:
         self._three_books()
         self._totals()
         self._by_hand()
+        self._signatures()
         self._usage_becomes_invoices(month, after)
         self._clients_pay()
         self._provider_books()
@@ -156,6 +157,24 @@ class Walk:
             self._row("call", instance.name, f"{count} invoices", f"{len(called['items'])} invoices")
             signed = signed_by_hand(instance, "/api/billing/list?limit=200")
             self._row("sign | curl", instance.name, f"{count} invoices", f"{len(signed['items'])} invoices")
+
+    def _signatures(self) -> None:
+        """How each is called, and a new key for the one that was paired by a code."""
+        for instance in self.world.plan.instances:
+            address = f"/api/provider/instances/{self.ids[instance.name]}"
+            there = self.world.portal.post(f"{address}/check")["instance"]
+            self._row("signatures", instance.name, instance.mode, there["check"]["mode"])
+            self._row("ratchet", instance.name, instance.mode == "v2", there["v2Since"] is not None)
+            if instance.enrolled:
+                rotated = self.world.portal.post(f"{address}/keys/rotate", {"version": there["version"]})
+                key = rotated["instance"]["key"]
+                new = key["id"] != there["key"]["id"] and rotated["instance"]["check"]["ok"]
+                self._row(
+                    "key rotated",
+                    instance.name,
+                    "in_use, another",
+                    f"{key['status']}, {'another' if new else 'same'}",
+                )
 
     # --- the provider's invoices to its clients
 

@@ -24,6 +24,7 @@ from provider_federation.demo.processes import Child, Supervisor, require_free, 
 from provider_federation.kit import clock
 from provider_federation.money import PLANS, Plan
 from provider_federation.portal.database import embedded_database, release_embedded_databases
+from provider_federation.protocol.pairing import public_text
 from provider_federation.stripe_account import StripeAccount, ensure_price
 
 _AT_ONCE = 4
@@ -242,21 +243,24 @@ class World:
                 self._introduce(instance)
 
     def _introduce(self, instance: InstancePlan) -> None:
-        key = {
-            "id": instance.key_id,
-            "algorithm": instance.mode,
-            "secret": instance.secret,
-            "scope": "provider",
-        }
         added = self.portal.post(
             "/api/provider/instances",
             {
                 "name": instance.name, "title": instance.title, "clientOrgId": instance.org, "baseUrl": instance.base_url,
-                "environment": "demo", "billingEmail": f"accounts@{instance.name}.example", "key": key,
+                "environment": "demo", "billingEmail": f"accounts@{instance.name}.example", **self._way_in(instance),
             },
         )  # fmt: skip
         if not added["instance"]["check"]["ok"]:
             raise CallFailed(f"{instance.name} was added, but its check failed: {added['instance']['check']}")
+
+    def _way_in(self, instance: InstancePlan) -> dict[str, Any]:
+        """By the owner's code where there is one, else with the key that both sides have from the start."""
+        if instance.enrolled:
+            environment = instance_environment(self.plan, instance)
+            return {"enrolmentCode": run_to_end(instance.name, ["instance", "invite"], environment).strip()}
+        key = {"id": instance.key_id, "algorithm": instance.key.algorithm, "secret": instance.secret}
+        answers = [{"id": key.id, "publicKey": public_text(key)} for key in instance.answers]
+        return {"key": {**key, "scope": "provider"}, "responseKey": answers[0] if answers else None}
 
     def run_fleet(self, action: str, params: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """Start one action over all instances, wait for the end, and return the result of each; CallFailed

@@ -39,8 +39,12 @@ class KeyFacts:
     row: FederationKey | None
 
     @property
-    def used(self) -> bool:
-        return self.row is not None and self.row.last_used_at is not None
+    def last_used_at(self) -> datetime | None:
+        return self.row.last_used_at if self.row else None
+
+    @property
+    def last_scheme(self) -> str:
+        return self.row.last_scheme if self.row else ""
 
     @property
     def source(self) -> str:
