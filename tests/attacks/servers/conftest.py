@@ -1,0 +1,101 @@
+"""The servers, each started once for the test run."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.attacks.servers.wire import Served
+
+ROOT = Path(__file__).parents[3]
+SERVERS = {
+    "h11": ("uvicorn", 0),
+    "httptools": ("uvicorn", 1),
+    "granian": ("granian", 0),
+    "gunicorn": ("gunicorn", 0),
+}
+ADAPTERS = [
+    *((server, app) for server in ("h11", "httptools", "granian") for app in ("asgi", "fastapi", "django")),
+    *(("gunicorn", app) for app in ("wsgi", "flask", "django")),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All in one worker: the servers are started once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("servers"))
+
+
+@contextmanager
+def _running(program: str) -> Iterator[list[int]]:
+    ports = [_free_port() for _ in range(2 if program == "uvicorn" else 1)]
+    command = [sys.executable, "-m", "tests.attacks.servers.serve", program, *map(str, ports)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            for port in ports:
+                _wait_for(port, process)
+            yield ports
+        finally:
+            process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            threading.Event().wait(0.02)
+        else:
+            return
+    raise RuntimeError("the server did not come up")
+
+
+@pytest.fixture(scope="session")
+def _ports() -> Iterator[Callable[[str], int]]:
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        started: dict[str, list[int]] = {}
+
+        def port(server: str) -> int:
+            program, place = SERVERS[server]
+            if program not in started:
+                started[program] = stack.enter_context(_running(program))
+            return started[program][place]
+
+        yield port
+
+
+@pytest.fixture
+def at(_ports: Callable[[str], int]) -> Callable[[str, str], Served]:
+    """One app on one server, fresh."""
+
+    def serve(server: str, app: str) -> Served:
+        served = Served(server, app, _ports(server))
+        served.control()
+        return served
+
+    return serve
+
+
+@pytest.fixture(params=ADAPTERS, ids="-".join)
+def served(request: Any, at: Callable[[str, str], Served]) -> Served:
+    """Each adapter on each server."""
+    return at(*request.param)
