@@ -36,7 +36,7 @@ def test_a_late_request_is_told_so_signed(served: Served, late: int) -> None:
     answer = served.call(request)
     assert answer.outcome == (401, "timestamp_out_of_window")
     assert answer.signer(request) == "acme-answers"
-    assert f";created={NOW:.0f};" in dict((n.lower(), v) for n, v in answer.headers)["signature-input"]
+    assert f";created={NOW:.0f};" in {n.lower(): v for n, v in answer.headers}["signature-input"]
 
 
 def test_refusals_after_a_good_signature_are_signed(served: Served) -> None:
