@@ -15,12 +15,9 @@ SCOPES = ("read", "provider")
 
 ED25519_BYTES = 32
 _ED25519_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 # The points whose order divides 8, by their y (RFC 8032, section 5.1): every message has a good signature by them.
-_LOW_ORDER = frozenset({
-    0, 1, _ED25519_PRIME - 1,
-    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
-    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-})  # fmt: skip
+_LOW_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
 
 # Visible ASCII without what a list, a structured string or a joined header would give a meaning to: , " \
 IDENTIFIER = re.compile(r"[!#-+\--\[\]-~]{1,128}", re.ASCII)
