@@ -29,14 +29,22 @@ class Claim(NamedTuple):
     covers_body: bool = False
 
 
-def check_key_window(key: Key, now: float) -> None:
-    """Refused when the key is revoked or `now` is outside its days."""
+def key_fault(key: Key, now: float) -> str | None:
+    """The code to refuse with when the key is revoked or `now` is outside its days, both ends included."""
     if key.revoked:
-        raise Refused("revoked_key", key_id=key.id)
+        return "revoked_key"
     if key.not_before is not None and not now >= key.not_before:
-        raise Refused("key_not_yet_valid", key_id=key.id)
+        return "key_not_yet_valid"
     if key.not_after is not None and not now <= key.not_after:
-        raise Refused("expired_key", key_id=key.id)
+        return "expired_key"
+    return None
+
+
+def check_key_window(key: Key, now: float) -> None:
+    """Refused when the key is not in force."""
+    fault = key_fault(key, now)
+    if fault is not None:
+        raise Refused(fault, key_id=key.id)
 
 
 def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
@@ -61,9 +69,8 @@ def admit(
     if scope == "provider" and key.scope != "provider":
         raise Refused("scope_not_allowed", key_id=key.id)
     org = _org(claim, policy)
-    if replay is not None or ratchet is not None:
-        remember(claim, now, replay, ratchet)
-    return tuple.__new__(Principal, (key.id, scope, org, key.algorithm, instance, claim.scheme))
+    remember(key, claim.scheme, claim.token, claim.expires, now, replay, ratchet)
+    return Principal(key.id, scope, org, key.algorithm, instance, claim.scheme)
 
 
 def _audience(claim: Claim, policy: Policy) -> str | None:
@@ -88,27 +95,28 @@ def _org(claim: Claim, policy: Policy) -> str | None:
     return org
 
 
-def remember(claim: Claim, now: float, replay: ReplayStore | None, ratchet: Ratchet | None) -> None:
-    """Refused when the pair has left this scheme behind, or the request was used before. Both are asked last: what
-    has no good signature leaves no trace.
+def remember(
+    key: Key,
+    scheme: str,
+    token: str | None,
+    expires: float,
+    now: float,
+    replay: ReplayStore | None,
+    ratchet: Ratchet | None,
+) -> None:
+    """Refused when the key's pair has left this scheme behind, or `token` was used before (None may be used again).
+    Asked last: what has no good signature leaves no trace.
     """
     try:
-        fault = _fault_of_memory(claim, now, replay, ratchet)
+        is_over = ratchet is not None and scheme == "legacy" and ratchet.is_set(key.pair)
+        is_new = is_over or replay is None or token is None or replay.remember(key.id, token, expires, now)
+        if is_new and ratchet is not None and scheme == "v2" and not ratchet.is_set(key.pair):
+            ratchet.set(key.pair, now)
     except Exception as error:  # whatever keeps a store from answering, the answer is no
-        raise Refused("replay_store_unavailable", key_id=claim.key.id) from error
-    if fault is not None:
-        raise Refused(fault, key_id=claim.key.id)
+        raise _refused("replay_store_unavailable", key, scheme) from error
+    if is_over or not is_new:
+        raise _refused("downgrade_refused" if is_over else "replayed", key, scheme)
 
 
-def _fault_of_memory(
-    claim: Claim, now: float, replay: ReplayStore | None, ratchet: Ratchet | None
-) -> str | None:
-    key = claim.key
-    if ratchet is not None and claim.scheme == "legacy" and ratchet.is_set(key.pair):
-        return "downgrade_refused"
-    once = replay is None or claim.token is None or replay.remember(key.id, claim.token, claim.expires, now)
-    if not once:
-        return "replayed"
-    if ratchet is not None and claim.scheme == "v2" and not ratchet.is_set(key.pair):
-        ratchet.set(key.pair, now)
-    return None
+def _refused(code: str, key: Key, scheme: str) -> Refused:
+    return Refused(code, key_id=key.id, signer=key if scheme == "v2" else None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from provider_federation.protocol import legacy, modern
+from provider_federation.protocol import legacy, modern, quick
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
-from provider_federation.protocol.profile import CannotSign
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
@@ -28,9 +27,6 @@ def sign(
     place for these. Whether the request is one that a verifier takes is the verifier's to say. Raises
     CannotSign, a ValueError.
     """
-    for value in (scope, instance, org, nonce):
-        if value is not None and not (value.isascii() and value.isprintable()):
-            raise CannotSign("scope, instance, org and nonce are printable ASCII")
     if key.algorithm in LEGACY_ALGORITHMS:
         return legacy.sign(request, key, now=now, scope=scope, org=org)
     return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
@@ -50,25 +46,52 @@ def verify(
     `replay=None` means no memory, for tests and reads only; without a `ratchet` a pair can always go back to
     the legacy scheme.
     """
-    claim = check_head(request, keyring, policy, now)
-    return finish(claim, request.body, policy, now=now, replay=replay, ratchet=ratchet)
+    headers = _read(request, policy)
+    short_way = quick.verify_v2 if _is_modern(headers) else quick.verify_legacy
+    try:
+        principal = short_way(request, headers, keyring, policy, now, replay, ratchet)
+    except (TypeError, ValueError, OverflowError):  # no text, or no clock: the long way says so
+        principal = None
+    if principal is not None:
+        return principal
+    return finish(
+        _check(request, headers, keyring, policy, now),
+        request.body,
+        policy,
+        now=now,
+        replay=replay,
+        ratchet=ratchet,
+    )
 
 
 def check_head(request: Request, keyring: Keyring, policy: Policy, now: float) -> Claim:
     """Everything up to the signature, leaving no trace. An adapter may ask this, with body=b"", before it reads
     the body, and then `finish` with what it read: together they are `verify`.
     """
+    return _check(request, _read(request, policy), keyring, policy, now)
+
+
+def _read(request: Request, policy: Policy) -> dict[str, str]:
     try:
         headers = read_headers(request, policy)
         check_shape(request, headers, policy)
-        is_modern = "signature-input" in headers or "signature" in headers
-        if is_modern and not legacy.REQUIRED.isdisjoint(headers):
-            raise Refused("ambiguous_auth")
-        if is_modern:
-            return modern.check(request, headers, keyring, policy, now)
     except (TypeError, ValueError, AttributeError):  # headers that are no pairs, a target that is no text
         raise Refused("malformed_header") from None
-    return legacy.check(request, headers, keyring, policy, now)
+    if _is_modern(headers) and legacy.is_signed(headers):
+        raise Refused("ambiguous_auth")
+    return headers
+
+
+def _is_modern(headers: dict[str, str]) -> bool:
+    return "signature-input" in headers or "signature" in headers
+
+
+def _check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
+    check = modern.check if _is_modern(headers) else legacy.check
+    try:
+        return check(request, headers, keyring, policy, now)
+    except (TypeError, ValueError, AttributeError):  # a value that is no text
+        raise Refused("malformed_header") from None
 
 
 def finish(
@@ -83,11 +106,12 @@ def finish(
     """What follows on `check_head`: the digest of the received body, audience, scope, org, replay, ratchet."""
     if len(body) > policy.max_body:
         raise Refused("body_too_large", key_id=claim.key.id)
-    if claim.scheme == "legacy":
-        return admit(claim, policy, now, replay, ratchet)
     try:
-        modern.check_body(claim, body)
+        if claim.scheme == "v2":
+            modern.check_body(claim, body)
         return admit(claim, policy, now, replay, ratchet)
+    except TypeError:  # an org that is no text
+        raise Refused("malformed_header", key_id=claim.key.id) from None
     except Refused as refused:
-        refused.signer = claim.key
+        refused.signer = claim.key if claim.scheme == "v2" else None
         raise

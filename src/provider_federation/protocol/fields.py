@@ -6,12 +6,13 @@ two readers can see different things in one field. What is not read is a `FieldE
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha256, sha512
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 _LABEL = r"[a-z*][a-z0-9_.*-]*"
@@ -29,7 +30,7 @@ _BYTES = re.compile(rf"[ \t]*({_LABEL})=:([A-Za-z0-9+/]*={{0,2}}):[ \t]*", re.AS
 _MOST_MEMBERS = 8
 _MOST_COMPONENTS = 32
 _PRINTABLE = bytes(range(0x20, 0x7F))
-_DIGESTS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
+_DIGESTS = {"sha-256": sha256, "sha-512": sha512}
 
 
 class FieldError(ValueError):
@@ -117,13 +118,14 @@ def write_base64(data: bytes) -> str:
 
 def content_digest(body: bytes) -> str:
     """The Content-Digest that we send."""
-    return f"sha-256=:{write_base64(hashlib.sha256(body).digest())}:"
+    return f"sha-256=:{b2a_base64(sha256(body).digest(), newline=False).decode('ascii')}:"
 
 
 def digest_fault(field: str, body: bytes) -> str | None:
-    """The code to refuse `body` with, or None: all digests that we know must fit, and one must be known."""
-    if hmac.compare_digest(content_digest(body), field):
-        return None
+    """The code to refuse `body` with, or None: all digests that we know must fit, and one must be known.
+
+    FieldError when the field cannot be read.
+    """
     known = {name: value for name, value in read_byte_sequences(field).items() if name in _DIGESTS}
     if not known:
         return "digest_algorithm_not_allowed"
@@ -131,25 +133,47 @@ def digest_fault(field: str, body: bytes) -> str | None:
     return None if all(fits) else "digest_mismatch"
 
 
-def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str) -> bytes:
-    """What is signed (RFC 9421, section 2.5): `names` as `components` gives them, the value of each, and the list
-    with its parameters as sent.
+class Layout(NamedTuple):
+    """What of a signature base depends on the covered components alone.
 
-    KeyError when a value is missing; ValueError when one holds what would not stand on a line of its own.
+    `names` as `components` gives them, `listed` as Signature-Input lists them, lines with a place for each value
+    and one for the text, and what picks the values from a mapping.
     """
-    base = (_template(names) % (*map(values.__getitem__, names), text)).encode("ascii")
-    if base.translate(None, _PRINTABLE) != b"\n" * len(names):
-        raise FieldError
-    return base
+
+    names: tuple[str, ...]
+    listed: str
+    template: str
+    pick: Callable[[Mapping[str, str]], tuple[str, ...]]
+
+    def base(self, values: tuple[str, ...], text: str) -> bytes:
+        """What is signed (RFC 9421, section 2.5): the values in order, and the list with its parameters as sent.
+
+        ValueError when they are not ASCII. It is for the signer to see that no value has a line of its own: `text`
+        is one line and names the others, so that with any newline more a base cannot be the one that was signed.
+        """
+        return (self.template % (*values, text)).encode("ascii")
 
 
 @lru_cache(maxsize=256)
-def _template(names: tuple[str, ...]) -> str:
-    """With a place for each value and one for the text. Hashing a tuple of names is what a call costs."""
-    lines = [f"{identifier(name)}: ".replace("%", "%%") + "%s\n" for name in names]
-    return "".join(lines) + '"@signature-params": %s'
+def layout(names: tuple[str, ...]) -> Layout:
+    """The layout of these components."""
+    written = [name if name.startswith('"') else f'"{name}"' for name in names]
+    lines = [f"{identifier}: ".replace("%", "%%") + "%s\n" for identifier in written]
+    pick = itemgetter(*names) if len(names) > 1 else lambda values: tuple(values[name] for name in names)
+    return Layout(names, f"({' '.join(written)})", "".join(lines) + '"@signature-params": %s', pick)
 
 
-def identifier(name: str) -> str:
-    """A component's name as it is written (RFC 9421, section 2)."""
-    return name if name.startswith('"') else f'"{name}"'
+def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str) -> bytes:
+    """The signature base of any components, whatever a profile thinks of them.
+
+    KeyError when a value is missing; ValueError when one holds what no header may hold.
+    """
+    of_these = layout(names)
+    return checked(of_these.base(of_these.pick(values), text), len(names))
+
+
+def checked(base: bytes, lines: int) -> bytes:
+    """The signature base, when it is so many lines of printable ASCII and the last one. FieldError."""
+    if base.translate(None, _PRINTABLE) != b"\n" * lines:
+        raise FieldError
+    return base

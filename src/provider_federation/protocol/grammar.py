@@ -47,7 +47,7 @@ class _Names(dict[str, str | None]):
         return kept
 
 
-_NAMES = _Names()
+NAMES = _Names()
 
 VISIBLE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 """What a header of ours may hold: printable ASCII, and no space around it."""
@@ -81,7 +81,7 @@ def read_headers(request: Request, policy: Policy) -> dict[str, str]:
         raise Refused("headers_too_large")
     found: dict[str, str] = {}
     longest = policy.max_header
-    names = _NAMES
+    names = NAMES
     for name, value in request.headers:
         if len(value) > longest:
             raise Refused("headers_too_large")

@@ -14,18 +14,20 @@ from ipaddress import IPv6Address, ip_address
 
 from provider_federation.protocol.claims import Claim, check_key_window, check_time
 from provider_federation.protocol.grammar import FORWARDED, SAFE_METHODS, VISIBLE
+from provider_federation.protocol.profile import CannotSign
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.signing import hmac_sha256
 from provider_federation.protocol.values import IDENTIFIER, LEGACY_ALGORITHMS, Key, Keyring, Policy, Request
 
 _KEY_ID, _TIMESTAMP, _SIGNATURE = "x-provider-keyid", "x-provider-timestamp", "x-provider-signature"
-REQUIRED = frozenset({_KEY_ID, _TIMESTAMP, _SIGNATURE})
 
 # Years that a clock can mean; 0000, 1969, 9999 and five digits are somebody trying something.
 _INSTANT = re.compile(
     r"(?:19[7-9]\d|2\d{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z",
     re.ASCII,
 )
+_DECIMALS = [f".{millisecond:03}Z" for millisecond in range(1000)]
+_MILLISECONDS = {text: millisecond for millisecond, text in enumerate(_DECIMALS)}
 _TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
 _NOBODY = b"\0" * 32
 _NOBODY_SAYS = "0" * 64
@@ -36,15 +38,34 @@ def sign(
     request: Request, key: Key, *, now: float, scope: str | None, org: str | None
 ) -> list[tuple[str, str]]:
     """The headers to add. `now` is cut to the millisecond."""
-    timestamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(now)
+    microseconds = round((now - second) * 1e6)
+    if not 0 <= microseconds < 1_000_000:
+        second, microseconds = second + microseconds // 1_000_000, microseconds % 1_000_000
+    timestamp = _second_text(second) + _DECIMALS[microseconds // 1000]
     payload = f"{request.method} {request.target} {timestamp}".encode()
     headers = [
         ("X-Provider-KeyId", key.id),
         ("X-Provider-Timestamp", timestamp),
         ("X-Provider-Signature", _tag(key, payload)),
     ]
-    optional = (("X-Provider-Scope", scope), ("X-Provider-Org", org))
-    return headers + [(name, value) for name, value in optional if value is not None]
+    if scope is not None:
+        headers.append(("X-Provider-Scope", scope))
+    if org is not None:
+        headers.append(("X-Provider-Org", org))
+    if not f"{scope}{org}".isascii() or not f"{scope}{org}".isprintable():
+        raise CannotSign("scope and org are printable ASCII")
+    return headers
+
+
+@lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def is_signed(headers: dict[str, str]) -> bool:
+    """Whether any header of a legacy signature is there."""
+    return _KEY_ID in headers or _TIMESTAMP in headers or _SIGNATURE in headers
 
 
 def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
@@ -124,10 +145,26 @@ def _from_this_machine(peer: str | None, headers: dict[str, str]) -> bool:
 
 
 def _instant(timestamp: str, key_id: str) -> float:
+    instant = read_plain_instant(timestamp)
+    if instant is None:  # the 31st of February
+        raise Refused("bad_timestamp", key_id=key_id)
+    return instant
+
+
+def read_plain_instant(timestamp: str) -> float | None:
+    """Seconds since 1970 UTC of a timestamp as the scheme writes them, None for any other text."""
+    second, millisecond = _read_second(timestamp[:19]), _MILLISECONDS.get(timestamp[19:])
+    return None if second is None or millisecond is None else (second * 1000 + millisecond) / 1000
+
+
+@lru_cache(maxsize=1024)
+def _read_second(text: str) -> int | None:
+    if not _INSTANT.fullmatch(text + ".000Z"):
+        return None
     try:
-        return datetime.fromisoformat(timestamp).timestamp()
-    except ValueError:  # the 31st of February
-        raise Refused("bad_timestamp", key_id=key_id) from None
+        return round(datetime.fromisoformat(text + "Z").timestamp())
+    except ValueError:
+        return None
 
 
 def _tag(key: Key, payload: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from provider_federation.protocol import fields
@@ -17,24 +17,21 @@ from provider_federation.protocol.values import IDENTIFIER, MODERN_ALGORITHMS, K
 LIFETIME = 300
 """Seconds from `created` to `expires`, at most; what we sign lives that long."""
 
-# Signature-Input as `signed` writes it for a request. Other spellings are read by `fields`, with the same result.
-_AS_WE_WRITE = re.compile(
-    r"pf=((\([^()]*\));created=([1-9][0-9]{0,14});expires=([1-9][0-9]{0,14});"
-    r'nonce="([A-Za-z0-9+/=_-]+)";keyid="([!#-+\--\[\]-~]{1,128})";alg="([a-z0-9-]+)";'
-    r'tag="(provider-federation-v2)")',
-    re.ASCII,
-)
+# 128 random bits are 22 characters of base64 or base64url; hexadecimal has more.
+NONCE = re.compile(r"[A-Za-z0-9+/_-]{22,128}={0,2}", re.ASCII).fullmatch
 
 
 class CannotSign(ValueError):
     """The key's algorithm cannot sign, or what should be signed cannot stand in a header."""
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Profile:
     """What is signed in one direction, under which label and tag.
 
-    `derived` are the components with @ or parameters that may be covered; `headers` those that
-    the caller of `check_signature` gives a value for. Any other header may be covered too.
+    `derived` are the components with @ or parameters that may be covered, `headers` those that a caller of
+    `check_signature` gives a value for; `when_sent` of these need not be there, but are covered where they are.
+    Any other header may be covered too.
     """
 
     label: str
@@ -42,51 +39,74 @@ class Profile(NamedTuple):
     required: frozenset[str]
     derived: frozenset[str]
     headers: frozenset[str]
+    when_sent: tuple[str, ...] = ()
+
+
+DERIVED = ("@method", "@authority", "@path", "@query")
+REQUEST = Profile(
+    label="pf",
+    tag="provider-federation-v2",
+    required=frozenset({*DERIVED, "x-provider-instance", "x-provider-scope"}),
+    derived=frozenset(DERIVED),
+    headers=frozenset({
+        "x-provider-instance", "x-provider-scope", "x-provider-org", "idempotency-key", "content-digest",
+        "content-type",
+    }),
+    when_sent=("x-provider-org", "idempotency-key", "content-digest"),
+)  # fmt: skip
+REQUESTS_SIGNATURE = '"signature";req;key="pf"'
+RESPONSE = Profile(
+    label="pf-res",
+    tag="provider-federation-v2-response",
+    required=frozenset({"@status", "content-digest", "content-type", REQUESTS_SIGNATURE}),
+    derived=frozenset({"@status", REQUESTS_SIGNATURE}),
+    headers=frozenset({"content-digest", "content-type"}),
+)
 
 
 class Coverage(NamedTuple):
-    """The names in a list, in order and as a set; whether that is what must be covered; which headers are extra."""
+    """What a list covers, in the light of a profile: whether that is all that must be there; which of `when_sent`
+    are not; whether a body is covered; headers that the profile does not know.
+    """
 
-    names: tuple[str, ...]
-    all: frozenset[str]
+    layout: fields.Layout
     is_enough: bool
-    more: tuple[str, ...]
+    open: tuple[str, ...]
+    covers_body: bool
+    more: frozenset[str]
 
 
 class Given(NamedTuple):
-    """A signature and what it says it covers: well-formed, and none of it proven."""
+    """A signature and what it says it covers: well-formed, and none of it proven.
 
-    label: str
+    `nonce` is None when there is none that we take; `is_ours` when label, tag and alg are there, and say so.
+    """
+
     text: str
     coverage: Coverage
     created: int
-    keyid: str
     expires: int | None
     nonce: str | None
+    keyid: str
     alg: str | None
-    tag: str | None
+    is_ours: bool
     signature: bytes
 
 
 def signed(
-    profile: Profile, names: tuple[str, ...], values: dict[str, str], window: str, key: Key
+    profile: Profile, names: tuple[str, ...], values: tuple[str, ...], window: str, key: Key
 ) -> list[tuple[str, str]]:
-    """The two headers of a signature of `values`. CannotSign."""
-    text = f'({_identifiers(names)});{window};keyid="{key.id}";alg="{key.algorithm}";tag="{profile.tag}"'
+    """The two headers of a signature of these components. CannotSign."""
     if not key.secret:
         raise CannotSign(f"the key {key.id} has no secret to sign with")
+    layout, label = fields.layout(names), profile.label
+    text = f'{layout.listed};{window};keyid="{key.id}";alg="{key.algorithm}";tag="{profile.tag}"'
     try:
-        base = fields.signature_base(names, values, text)
+        base = fields.checked(layout.base(values, text), len(names))
     except ValueError:
         raise CannotSign("what is signed is printable ASCII") from None
     signature = fields.write_base64(make_signature(key, base))
-    label = profile.label
     return [("Signature-Input", f"{label}={text}"), ("Signature", f"{label}=:{signature}:")]
-
-
-@lru_cache(maxsize=64)
-def _identifiers(names: tuple[str, ...]) -> str:
-    return " ".join(map(fields.identifier, names))
 
 
 def read(headers: dict[str, str], profile: Profile) -> Given:
@@ -95,24 +115,6 @@ def read(headers: dict[str, str], profile: Profile) -> Given:
         field, signature = headers["signature-input"], headers["signature"]
     except KeyError:
         raise Refused("missing_headers") from None
-    return _read_as_we_write(field, signature, profile) or _read_any(field, signature, profile)
-
-
-def _read_as_we_write(field: str, signature: str, profile: Profile) -> Given | None:
-    match = _AS_WE_WRITE.fullmatch(field)
-    if match is None or not signature.startswith("pf=:") or not signature.endswith(":"):
-        return None
-    text, covered, created, expires, nonce, keyid, alg, tag = match.groups()
-    try:
-        coverage, raw = _coverage(covered, profile), fields.read_base64(signature[4:-1])
-    except (FieldError, Refused):
-        return None
-    return tuple.__new__(
-        Given, ("pf", text, coverage, int(created), keyid, int(expires), nonce, alg, tag, raw)
-    )
-
-
-def _read_any(field: str, signature: str, profile: Profile) -> Given:
     if not (VISIBLE.fullmatch(field) and VISIBLE.fullmatch(signature)):
         raise Refused("malformed_header")
     try:
@@ -131,26 +133,33 @@ def _read_any(field: str, signature: str, profile: Profile) -> Given:
 def _given(member: SignatureInput, signatures: dict[str, bytes], profile: Profile) -> Given:
     if member.label not in signatures:
         raise Refused("malformed_signature")
-    coverage = _coverage(member.covered, profile)
+    coverage = read_coverage(member.covered, profile)
     if member.created is None or member.keyid is None:
         raise Refused("malformed_signature_input")
     if not IDENTIFIER.fullmatch(member.keyid):
         raise Refused("malformed_header")
+    nonce = member.nonce if member.nonce is not None and NONCE(member.nonce) else None
+    is_named = member.label == profile.label and member.tag == profile.tag
+    is_ours = is_named and member.alg is not None
     return Given(
-        member.label, member.text, coverage, member.created, member.keyid,
-        member.expires, member.nonce, member.alg, member.tag, signatures[member.label],
+        member.text, coverage, member.created, member.expires, nonce,
+        member.keyid, member.alg, is_ours, signatures[member.label],
     )  # fmt: skip
 
 
-@lru_cache(maxsize=256)
-def _coverage(covered: str, profile: Profile) -> Coverage:
+def read_coverage(covered: str, profile: Profile) -> Coverage:
     """FieldError, or Refused for what the profile knows no value of: other derived components, parameters."""
     names = fields.components(covered)
     known = profile.derived | profile.headers
     if any(name[:1] in {"@", '"'} and name not in known for name in names):
         raise Refused("malformed_signature_input")
-    more = tuple(name for name in names if name not in known)
-    return Coverage(names, frozenset(names), profile.required <= set(names), more)
+    return Coverage(
+        fields.layout(names),
+        is_enough=profile.required.issubset(names),
+        open=tuple(name for name in profile.when_sent if name not in names),
+        covers_body={"content-digest", "content-type"}.issubset(names),
+        more=frozenset(names) - known,
+    )
 
 
 def find_key(given: Given, keyring: Keyring, accept: tuple[str, ...], now: float) -> Key:
@@ -161,7 +170,8 @@ def find_key(given: Given, keyring: Keyring, accept: tuple[str, ...], now: float
         raise Refused("unknown_key", key_id=given.keyid)
     check_key_window(key, now)
     algorithm = key.algorithm
-    if algorithm not in MODERN_ALGORITHMS or algorithm not in accept or given.alg not in {None, algorithm}:
+    named = algorithm if given.alg is None else given.alg
+    if algorithm not in MODERN_ALGORITHMS or algorithm not in accept or named != algorithm:
         raise Refused("algorithm_not_allowed", key_id=key.id)
     return key
 
@@ -176,20 +186,15 @@ def time_fault(given: Given, now: float, skew: float) -> str | None:
     return None
 
 
-def check_name(given: Given, profile: Profile, key: Key) -> None:
-    """`alg`, the label and the `tag`: which say that the signature means what we take it for."""
-    meant = (given.label, given.tag)
-    if given.alg is None or meant != profile[:2]:
-        raise Refused("malformed_signature_input", key_id=key.id)
-
-
 def check_signature(given: Given, values: dict[str, str], headers: list[tuple[str, str]], key: Key) -> None:
-    """Over what we know the values of, and over any other header that was sent once."""
-    more = given.coverage.more
+    """Over what we know the values of, and over any other header that was sent once. The values are visible text:
+    whoever put them there has looked.
+    """
+    coverage = given.coverage
     try:
-        if more:
-            values |= once(headers, frozenset(more))
-        base = fields.signature_base(given.coverage.names, values, given.text)
+        if coverage.more:
+            values |= once(headers, coverage.more)
+        base = coverage.layout.base(coverage.layout.pick(values), given.text)
     except KeyError:
         raise Refused("missing_headers", key_id=key.id) from None
     except ValueError:
@@ -221,7 +226,7 @@ def check_digest_grammar(field: str) -> None:
 
 
 def check_digest(field: str, body: bytes, key: Key) -> None:
-    """Refused when this Content-Digest is not that of `body`."""
+    """Refused when this Content-Digest, which can be read, is not that of `body`."""
     fault = fields.digest_fault(field, body)
     if fault is not None:
         raise Refused(fault, key_id=key.id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from provider_federation.protocol import fields, modern
+from provider_federation.protocol import fields
 from provider_federation.protocol.profile import (
+    REQUEST,
+    REQUESTS_SIGNATURE,
+    RESPONSE,
     CannotSign,
-    Profile,
     check_digest,
     check_digest_grammar,
-    check_name,
     check_signature,
     find_key,
     once,
@@ -19,15 +20,7 @@ from provider_federation.protocol.profile import (
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.values import MODERN_ALGORITHMS, Key, Keyring, Request, Response
 
-_REQUESTS_SIGNATURE = '"signature";req;key="pf"'
-_COVERED = ("@status", "content-digest", "content-type", _REQUESTS_SIGNATURE)
-PROFILE = Profile(
-    label="pf-res",
-    tag="provider-federation-v2-response",
-    required=frozenset(_COVERED),
-    derived=frozenset({"@status", _REQUESTS_SIGNATURE}),
-    headers=frozenset({"content-digest", "content-type"}),
-)
+_COVERED = ("@status", "content-digest", "content-type", REQUESTS_SIGNATURE)
 _READ = frozenset({"content-digest", "content-type", "signature", "signature-input"})
 
 
@@ -49,7 +42,8 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
     if "content-digest" not in values:
         added = [("Content-Digest", fields.content_digest(response.body))]
         values["content-digest"] = added[0][1]
-    return added + signed(PROFILE, _COVERED, values, f"created={int(now)}", key)
+    window = f"created={int(now)}"
+    return added + signed(RESPONSE, _COVERED, tuple(values[name] for name in _COVERED), window, key)
 
 
 def verify_response(
@@ -68,7 +62,7 @@ def verify_response(
 
 def _verify(response: Response, request: Request, keyring: Keyring, now: float, skew: float) -> Key:
     values = _values(response, request)
-    given = read(values, PROFILE)
+    given = read(values, RESPONSE)
     if "content-digest" in values:
         check_digest_grammar(values["content-digest"])
     key = find_key(given, keyring, MODERN_ALGORITHMS, now)
@@ -77,7 +71,8 @@ def _verify(response: Response, request: Request, keyring: Keyring, now: float, 
         raise Refused(late, key_id=key.id)
     if not given.coverage.is_enough:
         raise Refused("insufficient_coverage", key_id=key.id)
-    check_name(given, PROFILE, key)
+    if not given.is_ours:
+        raise Refused("malformed_signature_input", key_id=key.id)
     check_signature(given, values, response.headers, key)
     check_digest(values["content-digest"], response.body, key)
     return key
@@ -94,7 +89,7 @@ def _values(response: Response, request: Request) -> dict[str, str]:
     """What can be covered. Refused when a header stands twice, or the request carries no signature of ours."""
     values = once(response.headers, _READ)
     label, _, signature = once(request.headers, frozenset({"signature"})).get("signature", "").partition("=")
-    if label != modern.PROFILE.label or not 100 <= response.status <= 599:
+    if label != REQUEST.label or not 100 <= response.status <= 599:
         raise Refused("missing_headers")
     fields.read_byte_sequences(f"{label}={signature}")
-    return values | {"@status": str(response.status), _REQUESTS_SIGNATURE: signature}
+    return values | {"@status": str(response.status), REQUESTS_SIGNATURE: signature}
