@@ -31,6 +31,9 @@ test: $(VENV)/.dev    ## every test
 check: $(VENV)/.dev   ## lint, types, import contracts, migrations, deploy check
 	@$(BIN)/python tools/run_checks.py
 
+fuzz: $(VENV)/.dev     ## a minute of coverage-guided fuzzing of verify; FUZZ_SECONDS=600 for longer
+	@$(BIN)/python -m tools.fuzz_verify --seconds $(or $(FUZZ_SECONDS),60)
+
 format: $(VENV)/.dev  ## let ruff write the layout
 	$(BIN)/ruff format src tests tools bench
 	$(BIN)/ruff check --fix-only --quiet src tests tools bench
