@@ -135,19 +135,19 @@ class PostgresReplayStore:
             raise
         return connection
 
-    def _bounded(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """The conversation with the server as psycopg has it with the server, ended at the deadline: a server that hangs says nothing."""
+    def _bounded(self, conversation: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """What psycopg says and waits for, ended at the deadline: a server that hangs says nothing."""
         import psycopg
 
-        wanted = next(generator)
-        while True:
-            ready = yield wanted
-            if time.monotonic() > self._deadline:
-                raise psycopg.OperationalError("the replay store did not answer in time")
-            try:
-                wanted = generator.send(ready)
-            except StopIteration as done:
-                return done.value
+        try:
+            wanted = next(conversation)
+            while True:
+                ready = yield wanted
+                if time.monotonic() > self._deadline:
+                    raise psycopg.OperationalError("the replay store did not answer in time")
+                wanted = conversation.send(ready)
+        except StopIteration as done:
+            return done.value
 
     def _sweep(self, connection: psycopg.Connection[Any], now: float) -> None:
         # The mark is the last moment that anything dropped was good until: a clock that jumped ahead and came

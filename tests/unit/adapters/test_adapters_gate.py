@@ -150,7 +150,9 @@ def test_threat_095_a_fault_before_the_handler_never_reaches_it(run, step, optio
 
 
 @pytest.mark.parametrize("run", [run_asgi, run_wsgi])
-@pytest.mark.parametrize("options", [{"replay": FaultyMemory()}, {"ratchet": FaultyMemory()}], ids=["replay", "ratchet"])
+@pytest.mark.parametrize(
+    "options", [{"replay": FaultyMemory()}, {"ratchet": FaultyMemory()}], ids=["replay", "ratchet"]
+)
 def test_threats_005_095_a_fault_of_a_memory_is_a_503(run, options) -> None:
     status, body, ran = run(make(**options), request())
     assert (status, ran) == (503, 0)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import signal
+import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from psycopg import sql
 
 from provider_federation.adapters.replay import PostgresReplayStore, SqliteReplayStore
-from provider_federation.protocol import MemoryReplayStore
+from provider_federation.protocol import MemoryRatchet, MemoryReplayStore
 from provider_federation.protocol.replay import ReplayStoreFull
 
 NOW = 1_790_000_000.0
@@ -99,6 +101,37 @@ def test_what_was_swept_away_stays_refused_when_the_clock_steps_back(make):
     assert not store.remember("k", "a", NOW + 300, NOW)
 
 
+def test_a_clock_that_jumped_ahead_and_came_back_costs_one_window_only(make):
+    store = make()
+    assert store.remember("k", "a", NOW + 300, NOW)
+    assert store.remember("k", "b", NOW + 86_700, NOW + 86_400)  # a sweep, where that is by time
+    assert not store.remember("k", "a", NOW + 300, NOW)
+    assert store.remember("k", "c", NOW + 310, NOW + 10)
+
+
+def test_a_ratchet_stays_until_an_operator_resets_it(make):
+    store = MemoryRatchet() if make.kind == "memory" else make()
+    assert not store.is_set("a")
+    store.set("a", NOW)
+    store.set("a", NOW + 5)
+    store.set("b", NOW + 9)
+    assert (store.is_set("a"), store.is_set("b"), store.is_set("c"), store.is_set("")) == (
+        True,
+        True,
+        False,
+        False,
+    )
+    if make.kind != "memory":
+        store.close()
+        store = make()
+        assert store.ratchets() == {"a": NOW, "b": NOW + 9}
+    store.reset("a")
+    store.reset("a")
+    assert (store.is_set("a"), store.is_set("b")) == (False, True)
+    store.set("a", NOW + 99)
+    assert store.is_set("a")
+
+
 def test_a_restart_forgets_nothing(make):
     if make.kind == "memory":
         return
@@ -109,38 +142,67 @@ def test_a_restart_forgets_nothing(make):
     assert not first.remember("k", "a", NOW + 300, NOW)  # opens again by itself
 
 
-def _claim(build: Callable[[str], Any], where: str, gate: Any, results: Any) -> None:
-    gate.wait()
+def _claim(build: Callable[[str], Any], where: str, gate: Any, results: Any, times: int) -> None:
+    """Everybody wants the same 20 tokens, `times` threads in each process."""
     store = build(where)
-    for token in range(20):
-        results.put((token, store.remember("k", str(token), NOW + 300, NOW)))
+    gate.wait()
+
+    def claim() -> None:
+        results.put([token for token in range(20) if store.remember("k", str(token), NOW + 300, NOW)])
+
+    threads = [threading.Thread(target=claim) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     store.close()
 
 
 def _sqlite(where: str) -> SqliteReplayStore:
-    return SqliteReplayStore(where)
+    return SqliteReplayStore(where, wait=30)
 
 
 def _postgres(where: str) -> PostgresReplayStore:
-    return PostgresReplayStore(where)
+    return PostgresReplayStore(where, wait=30)
 
 
 @pytest.mark.parametrize("build", [_sqlite, _postgres])
-def test_of_two_processes_one_wins_also_on_a_new_store(build, request, tmp_path):
+def test_threats_002_003_of_50_callers_in_5_processes_one_wins_also_on_a_new_store(build, request, tmp_path):
     where = request.getfixturevalue("postgres_url") if build is _postgres else str(tmp_path / "new.sqlite3")
-    context = multiprocessing.get_context("spawn")
-    gate, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_claim, args=(build, where, gate, results)) for _ in range(2)]
+    context = multiprocessing.get_context("fork")
+    gate, results = context.Barrier(5), context.Queue()
+    processes = [context.Process(target=_claim, args=(build, where, gate, results, 10)) for _ in range(5)]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=60) for _ in range(40)]
+    won = [token for _ in range(50) for token in results.get(timeout=60)]
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
         process.close()
     results.close()
     results.join_thread()
-    assert sorted(token for token, won in outcomes if won) == list(range(20))
+    assert sorted(won) == list(range(20))
+
+
+def test_a_forked_process_uses_a_connection_of_its_own(make):
+    if make.kind == "memory":
+        return
+    store = make()
+    assert store.remember("k", "a", NOW + 300, NOW)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def child() -> None:
+        results.put((store.remember("k", "a", NOW + 300, NOW), store.remember("k", "b", NOW + 300, NOW)))
+
+    process = context.Process(target=child)
+    process.start()
+    assert results.get(timeout=60) == (False, True)
+    process.join(60)
+    process.close()
+    results.close()
+    results.join_thread()
+    assert not store.remember("k", "b", NOW + 300, NOW)
 
 
 def test_without_its_file_or_database_a_store_raises(tmp_path):
@@ -167,6 +229,109 @@ def test_a_locked_file_is_no_memory(tmp_path):
     store.close()
 
 
+def _quickly(step: Callable[[], Any], seconds: float = 4.0) -> None:
+    started = time.monotonic()
+    with pytest.raises((psycopg.Error, sqlite3.Error, TimeoutError)):
+        step()
+    assert time.monotonic() - started < seconds
+
+
+def _without_room(path: str, results: Any) -> None:
+    """A disk that takes nothing more: no file of this process grows any further."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (Path(path).stat().st_size, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = SqliteReplayStore(path)
+    try:
+        for number in range(500):
+            store.remember("k", f"{number} {'x' * 4000}", NOW + 300, NOW)
+    except sqlite3.Error as error:
+        results.put(type(error).__name__)
+
+
+def test_threat_005_a_full_disk(tmp_path):
+    path = tmp_path / "full.sqlite3"
+    first = SqliteReplayStore(path)
+    assert first.remember("k", "a", NOW + 300, NOW)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=_without_room, args=(str(path), results))
+    process.start()
+    failure = results.get(timeout=60)
+    process.join(60)
+    process.close()
+    results.close()
+    results.join_thread()
+    assert failure == "OperationalError"
+    assert not first.remember("k", "a", NOW + 300, NOW)
+    assert first.remember("k", "b", NOW + 300, NOW)
+    first.close()
+
+
+def test_threat_005_a_file_that_may_not_be_written(tmp_path):
+    path = tmp_path / "read-only.sqlite3"
+    store = SqliteReplayStore(path)
+    assert store.remember("k", "a", NOW + 300, NOW)
+    store._connection.execute("PRAGMA query_only = ON")  # root may write everything else
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store.remember("k", "b", NOW + 300, NOW)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store.set("pair", NOW)
+    store.close()
+
+
+def test_threat_005_a_database_that_may_not_be_written(postgres_url):
+    store = PostgresReplayStore(postgres_url)
+    assert store.remember("k", "a", NOW + 300, NOW)
+    store._connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        store.remember("k", "b", NOW + 300, NOW)
+    store.close()
+
+
+def test_threat_005_a_locked_table(postgres_url):
+    store = PostgresReplayStore(postgres_url, wait=0.3)
+    assert store.remember("k", "a", NOW + 300, NOW)
+    with psycopg.connect(postgres_url) as other:
+        other.execute("LOCK TABLE provider_federation_replay IN ACCESS EXCLUSIVE MODE")
+        _quickly(lambda: store.remember("k", "b", NOW + 300, NOW))
+    assert store.remember("k", "b", NOW + 300, NOW)
+    store.close()
+
+
+def test_threat_005_a_database_that_hangs(postgres_url):
+    """Its process is stopped: the connection stands, and nothing ever comes."""
+    store = PostgresReplayStore(postgres_url, wait=0.3)
+    assert store.remember("k", "a", NOW + 300, NOW)
+    backend = store._connection.info.backend_pid
+    try:
+        os.kill(backend, signal.SIGSTOP)
+        _quickly(lambda: store.remember("k", "b", NOW + 300, NOW))
+        assert not store.remember("k", "a", NOW + 300, NOW)  # by a new connection
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    store.close()
+
+
+def test_threat_005_a_server_that_accepts_and_says_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        store = PostgresReplayStore(
+            f"postgresql://nobody@127.0.0.1:{listener.getsockname()[1]}/none", wait=0.3
+        )
+        _quickly(lambda: store.remember("k", "a", NOW + 300, NOW))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_threat_005_who_waits_behind_somebody_who_hangs_does_not_wait_longer(kind, request, tmp_path):
+    if kind == "sqlite":
+        store: Any = SqliteReplayStore(tmp_path / "busy.sqlite3", wait=0.3)
+    else:
+        store = PostgresReplayStore(request.getfixturevalue("postgres_url"), wait=0.3)
+    with store._lock:
+        _quickly(lambda: store.remember("k", "a", NOW + 300, NOW), 1.0)
+    assert store.remember("k", "a", NOW + 300, NOW)
+    store.close()
+
+
 def test_a_broken_connection_is_replaced(postgres_url):
     store = PostgresReplayStore(postgres_url)
     assert store.remember("k", "a", NOW + 300, NOW)
@@ -179,25 +344,6 @@ def test_a_broken_connection_is_replaced(postgres_url):
     assert store.remember("k", "b", NOW + 300, NOW)
     assert not store.remember("k", "a", NOW + 300, NOW)
     store.close()
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(0, 2000)), max_size=60))
-def test_no_two_acceptances_within_a_window(uses):
-    """Whatever the clock does: a token is accepted at most once while it could still be inside its window."""
-    store = MemoryReplayStore(capacity=5)
-    accepted = set()
-    for key, token, drift in uses:
-        now = NOW + drift
-        expires = NOW + token * 50
-        if now > expires:
-            continue  # the verifier has refused that for its time already
-        try:
-            first = store.remember(key, str(token), expires, now)
-        except ReplayStoreFull:
-            continue
-        assert not (first and (key, token) in accepted)
-        if first:
-            accepted.add((key, token))
 
 
 def test_paths_may_be_text(tmp_path):
