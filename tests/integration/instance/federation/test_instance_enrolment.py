@@ -34,13 +34,13 @@ def test_a_code_pairs_a_portal_and_its_key_then_calls(server, dial, enrolled) ->
     assert Invitation.objects.get().used_by == key.id
 
 
-def test_99_without_an_invitation_it_is_closed(server, dial) -> None:
+def test_threat_099_without_an_invitation_it_is_closed(server, dial) -> None:
     assert_closed(server, raw(server, code_key(new_code()), offer(pair())))
     anonymous = server.anonymous("POST", ENROL, json=offer(pair()))
     assert_closed(server, anonymous)
 
 
-def test_99_a_used_code_is_closed_and_says_so_signed(dial) -> None:
+def test_threat_099_a_used_code_is_closed_and_says_so_signed(dial) -> None:
     _, code = open_enrolment()
     portal = dial(code_key(code))
     assert portal.post(ENROL, json=offer(pair())).status_code == 200
@@ -49,7 +49,7 @@ def test_99_a_used_code_is_closed_and_says_so_signed(dial) -> None:
     assert FederationKey.objects.count() == 1
 
 
-def test_99_an_expired_or_closed_code_is_closed(dial) -> None:
+def test_threat_099_an_expired_or_closed_code_is_closed(dial) -> None:
     invitation, code = open_enrolment(minutes=5)
     Invitation.objects.filter(pk=invitation.pk).update(expires_at=clock.now() - timedelta(seconds=1))
     assert_closed(None, dial(code_key(code)).post(ENROL, json=offer(pair())))
@@ -58,14 +58,14 @@ def test_99_an_expired_or_closed_code_is_closed(dial) -> None:
     assert_closed(None, dial(code_key(code)).post(ENROL, json=offer(pair())))
 
 
-def test_99_a_second_portal_with_an_older_code_finds_it_closed(dial) -> None:
+def test_threat_099_a_second_portal_with_an_older_code_finds_it_closed(dial) -> None:
     _, first = open_enrolment()
     _, second = open_enrolment()
     assert_closed(None, dial(code_key(first)).post(ENROL, json=offer(pair())))
     assert dial(code_key(second)).post(ENROL, json=offer(pair())).status_code == 200
 
 
-def test_98_data_swapped_under_an_old_signature_is_refused(server) -> None:
+def test_threat_098_data_swapped_under_an_old_signature_is_refused(server) -> None:
     _, code = open_enrolment()
     good, evil = (json.dumps(offer(pair(name))).encode() for name in ("good", "evil"))
     headers = signed_headers(server, code_key(code), good)
@@ -109,7 +109,7 @@ def test_the_owners_ceiling_holds(dial, scope: str) -> None:
     assert (answer.status_code, answer.json().get("reason")) == expected
 
 
-def test_73_a_low_order_public_key_is_refused(dial) -> None:
+def test_threat_073_a_low_order_public_key_is_refused(dial) -> None:
     _, code = open_enrolment()
     low = {"id": "low", "publicKey": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "scope": "provider"}
     answer = dial(code_key(code)).post(ENROL, json={"key": low})
