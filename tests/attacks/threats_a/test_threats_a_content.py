@@ -353,3 +353,11 @@ def test_threat_066_a_request_that_was_refused_as_replayed_is_the_only_trace(ins
     instance.accepts(request)
     instance.refuses(request, "replayed", 401)
     assert header_of(request, "x-provider-instance") == "acme"
+
+
+def test_threat_039_options_gives_no_more_than_its_signature(instance):
+    """Listed: 405 or a CORS answer without the handler. Ours: the app's own affair, as any other method; no scope unsigned."""
+    assert instance.accepts(signed(HMAC, "OPTIONS"))["key"] == HMAC.id
+    instance.refuses(replace(signed(HMAC), method="OPTIONS"), "bad_signature", 401)
+    unsigned = instance.send(b"OPTIONS /a HTTP/1.1\r\nHost: acme.example\r\nConnection: close\r\n\r\n")
+    assert (unsigned.status, unsigned.json["key"], unsigned.json["scope"]) == (200, None, None)
