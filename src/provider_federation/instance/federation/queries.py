@@ -47,6 +47,10 @@ class KeyFacts:
         return self.row.last_scheme if self.row else ""
 
     @property
+    def until(self) -> datetime | None:
+        return None if self.key.not_after is None else datetime.fromtimestamp(self.key.not_after, UTC)
+
+    @property
     def source(self) -> str:
         return self.row.get_source_display() if self.row else "environment"
 

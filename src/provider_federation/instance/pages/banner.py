@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from provider_federation.instance.federation.keyring import read_snapshot
+from provider_federation.instance.federation.queries import mode as live_mode
+from provider_federation.instance.invoicing.services import provider_policy
+
 
 @dataclass(frozen=True)
 class Step:
@@ -14,18 +18,6 @@ class Step:
 
     text: str
     code: str = ""
-
-
-@dataclass(frozen=True)
-class KeyFacts:
-    """What may be shown of a key; never its material."""
-
-    id: str
-    algorithm: str
-    scope: str
-    not_before: datetime | None
-    not_after: datetime | None
-    revoked: bool
 
 
 @dataclass(frozen=True)
@@ -60,52 +52,28 @@ _MEANINGS = {
 }
 _GOALS = {
     "off": "To let the provider in",
-    "h31": "To move to sha256",
+    "h31": "To move to v2",
     "sha256": "To move to v2",
     "v2": "",
 }
 _RESTART = Step("Stop the instance, then start it again.", "provider-federation instance serve")
-_NEW_SECRET = Step(
-    "Make a secret of 32 random bytes and hand it to the provider in confidence.", "openssl rand -hex 32"
+_INVITE = Step(
+    "Open enrolment here (Let a portal enrol), and hand the code to the provider in confidence; or make it in a shell.",
+    "provider-federation instance invite",
 )
-_SHA256_KEY = Step(
-    "Put it into the environment of this instance.",
-    'PROVIDER_KEYS_JSON=\'{"key-1": {"secret": "<the secret>", "algorithm": "sha256"}}\'',
+_TAKE_OUT = Step(
+    "When the key list below shows the new key as used by v2, take the old one out of PROVIDER_KEYS_JSON and restart. "
+    "It is refused from the provider's first v2 call on."
 )
 _STEPS = {
-    "off": (
-        _NEW_SECRET,
-        _SHA256_KEY,
-        Step(
-            "Turn federation on, with sha256 signatures.",
-            "PROVIDER_FEDERATION_ENABLED=1\nPROVIDER_FEDERATION_SIG_SHA256=1",
-        ),
-        _RESTART,
-    ),
-    "h31": (
-        _NEW_SECRET,
-        _SHA256_KEY,
-        Step(
-            "Choose sha256 here; the portal has PROVIDER_SIGNATURE_MODE=sha256.",
-            "PROVIDER_FEDERATION_SIG_SHA256=1",
-        ),
-        _RESTART,
-        Step(
-            "Ask the provider to replace this instance's key in the portal by the new one, and to check it."
-        ),
-    ),
+    "off": (Step("Turn federation on.", "PROVIDER_FEDERATION_ENABLED=1"), _RESTART, _INVITE),
+    "h31": (_INVITE, Step("The provider types the code into its portal."), _TAKE_OUT),
     "sha256": (
+        _INVITE,
+        Step("The provider types the code into its portal."),
+        _TAKE_OUT,
         Step(
-            "Ask the provider whether the portal signs v2 for you, and for the portal's public ed25519 key."
-        ),
-        Step(
-            "Add that key beside the old one.",
-            'PROVIDER_KEYS_JSON=\'{"key-1": {…as now…}, "key-2": {"public_key": "<the public key>", "algorithm": "ed25519"}}\'',
-        ),
-        _RESTART,
-        Step("When the portal's check of this instance says v2, take the old key out and restart again."),
-        Step(
-            "Or set the last day on which the old signatures are accepted.",
+            "If the provider's portal is too old for codes: set the last day on which the old signatures are accepted.",
             "PROVIDER_LEGACY_UNTIL=2027-01-31",
         ),
     ),
@@ -114,9 +82,9 @@ _STEPS = {
 
 
 def federation_banner() -> Banner:
-    """From this process's settings."""
+    """From the settings and the database."""
     federation = settings.FEDERATION
-    mode = federation.mode
+    mode = live_mode()
     return Banner(
         enabled=federation.enabled,
         mode=mode,
@@ -129,21 +97,14 @@ def federation_banner() -> Banner:
     )
 
 
-def key_facts() -> list[KeyFacts]:
-    """The keys that this instance accepts, by id."""
-    keys = sorted(settings.FEDERATION.keyring, key=lambda key: str(key.id))
-    return [
-        KeyFacts(key.id, key.algorithm, key.scope, _at(key.not_before), _at(key.not_after), key.revoked)
-        for key in keys
-    ]
-
-
 def _notes() -> list[str]:
     federation, notes = settings.FEDERATION, []
-    if federation.enabled and not list(federation.keyring):
-        notes.append("No key is set, so every signed request is refused. Set PROVIDER_KEYS_JSON.")
+    if provider_policy().frozen:
+        notes.append("You have frozen the provider: every call is refused.")
+    if federation.enabled and not len(read_snapshot().keyring):
+        notes.append("No key is set, so every signed request is refused. Let a portal enrol.")
     until = _at(federation.policy.legacy_until)
-    if federation.enabled and until is not None and federation.mode != "v2":
+    if federation.enabled and until is not None and live_mode() != "v2":
         notes.append(
             f"The older signatures are refused from {until:%Y-%m-%d %H:%M} UTC on (PROVIDER_LEGACY_UNTIL)."
         )

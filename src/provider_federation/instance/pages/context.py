@@ -9,6 +9,8 @@ _MENU = {
     "lead": "leads", "convert": "leads", "eligible": "leads", "not_eligible": "leads", "draft": "billing",
     "invoice": "invoices", "send": "invoices", "void": "invoices", "person_add": "people", "person_role": "people",
     "person_password": "people", "person_activate": "people", "person_deactivate": "people",
+    "federation_policy": "federation", "invite": "federation", "close_enrolment": "federation",
+    "revoke_key": "federation", "reset_ratchet": "federation",
 }  # fmt: skip
 
 

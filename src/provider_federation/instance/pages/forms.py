@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 
-from provider_federation.instance.invoicing.models import InvoiceStatus
+from provider_federation.instance.invoicing.models import InvoiceStatus, ProviderPolicy
 from provider_federation.instance.invoicing.services import WantedLine
 from provider_federation.instance.leads.models import Lead, LeadStatus
 from provider_federation.instance.people.models import Role
 from provider_federation.kit import clock
-from provider_federation.money import MoneyError, Period, parse_window
+from provider_federation.money import MoneyError, Period, parse_window, round_half_up, to_decimal
+from provider_federation.money.amount import EXPONENTS
 
 LONGEST_PASSWORD = 1_000
 _BIGGEST_ID = 2**63
@@ -180,3 +182,59 @@ class NewPasswordForm(_Form):
 class ChangePasswordForm(NewPasswordForm):
     current = _password("Current password", new=False)
     field_order = ("current", "password", "again")
+
+
+class InviteForm(_Form):
+    """What the code is good for, and how long."""
+
+    minutes = forms.TypedChoiceField(
+        label="Good for",
+        coerce=int,
+        choices=[(15, "15 minutes"), (60, "1 hour"), (1_440, "1 day")],
+        initial=60,
+    )
+    scope = forms.ChoiceField(
+        label="The portal's key may",
+        choices=[("provider", "act and read"), ("read", "only read")],
+        initial="provider",
+        help_text="A later key of the same portal can never do more.",
+    )
+
+
+class PolicyForm(_Form):
+    """The owner's word to the provider."""
+
+    frozen = forms.BooleanField(
+        label="Freeze: refuse every call",
+        required=False,
+        help_text="The portal learns that it is frozen, and nothing else.",
+    )
+    may_draft = forms.BooleanField(label="The provider may draft invoices", required=False)
+    may_send = forms.BooleanField(label="The provider may send invoices", required=False)
+    daily_limit = forms.DecimalField(
+        label="At most a day",
+        required=False,
+        min_value=Decimal(0),
+        max_digits=12,
+        decimal_places=3,
+        help_text="For what is drafted and for what is sent, each by itself, per day (UTC). Empty: no limit.",
+    )
+    currency = forms.ChoiceField(
+        label="Currency of the limit",
+        choices=[(code.lower(), code) for code in sorted(EXPONENTS)],
+        help_text="While there is a limit, amounts in other currencies are refused.",
+    )
+
+    @staticmethod
+    def initial_of(policy: ProviderPolicy) -> dict[str, Any]:
+        names = ("frozen", "may_draft", "may_send", "currency")
+        cents = policy.daily_limit_cents
+        limit = None if cents is None else to_decimal(cents, policy.currency)
+        return {**{name: getattr(policy, name) for name in names}, "daily_limit": limit}
+
+    def changes(self) -> dict[str, Any]:
+        """As the service takes them; only of a valid form."""
+        data = dict(self.cleaned_data)
+        limit = data.pop("daily_limit")
+        cents = None if limit is None else round_half_up(limit, data["currency"])
+        return {**data, "daily_limit_cents": cents}

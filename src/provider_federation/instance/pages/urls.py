@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from provider_federation.instance.pages.views import (
     billing,
+    federation,
     invoices,
     leads,
     overview,
@@ -33,7 +34,12 @@ urlpatterns = [
     path("", overview.overview, name="overview"),
     path("sign-in", session.sign_in, name="sign_in"),
     path("sign-out", session.sign_out, name="sign_out"),
-    path("federation", overview.federation, name="federation"),
+    path("federation", federation.federation, name="federation"),
+    path("federation/policy", federation.policy, name="federation_policy"),
+    path("federation/invite", federation.invite, name="invite"),
+    path("federation/close-enrolment", federation.close_enrolment, name="close_enrolment"),
+    path("federation/revoke-key", federation.revoke_key, name="revoke_key"),
+    path("federation/reset-ratchet", federation.reset_ratchet, name="reset_ratchet"),
     path("alerts", overview.alerts, name="alerts"),
     path("alerts/apply-events", overview.apply_events, name="apply_events"),
     path("leads", leads.leads, name="leads"),

@@ -1,4 +1,4 @@
-"""The first page, the federation page, and what needs attention."""
+"""The first page, and what needs attention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provider_federation.instance.invoicing.services import apply_pending
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.pages import figures
 from provider_federation.instance.pages.access import page
-from provider_federation.instance.pages.banner import federation_banner, key_facts
+from provider_federation.instance.pages.banner import federation_banner
 
 _FEW, _MANY = 5, 200
 _APPLIED_AT_ONCE = 100
@@ -33,19 +33,6 @@ def overview(request: HttpRequest) -> HttpResponse:
         "leads": converted.select_related("customer"),
     }
     return render(request, "instance/overview.html", context)
-
-
-@page("billing.read")
-def federation(request: HttpRequest) -> HttpResponse:
-    """The banner with its steps open, and for owners the keys."""
-    context = {
-        "banner": federation_banner(),
-        "keys": key_facts(),
-        "instance_name": settings.INSTANCE_NAME,
-        "org_id": settings.INSTANCE_ORG_ID,
-        "skew": settings.FEDERATION.policy.skew,
-    }
-    return render(request, "instance/federation.html", context)
 
 
 @page("billing.read")
