@@ -5,6 +5,7 @@ from __future__ import annotations
 from provider_federation.protocol import legacy, modern, quick
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
+from provider_federation.protocol.profile import CannotSign
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
@@ -29,7 +30,10 @@ def sign(
     """
     if key.algorithm in LEGACY_ALGORITHMS:
         return legacy.sign(request, key, now=now, scope=scope, org=org)
-    return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
+    try:
+        return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
+    except Refused as refused:
+        raise CannotSign(f"this request cannot be signed: {refused.code}") from None
 
 
 def verify(

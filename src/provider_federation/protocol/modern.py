@@ -18,6 +18,7 @@ from provider_federation.protocol.profile import (
     check_digest,
     check_digest_grammar,
     check_signature,
+    created_at,
     find_key,
     read,
     signed,
@@ -67,7 +68,7 @@ def sign(
         if name in sent:
             names.append(name)
             values.append(sent[name])
-    window = f'{_lifetime(int(now))};nonce="{nonce}"'
+    window = f'{_lifetime(created_at(now))};nonce="{nonce}"'
     return added + signed(REQUEST, tuple(names), tuple(values), window, key)
 
 

@@ -93,6 +93,13 @@ class Given(NamedTuple):
     signature: bytes
 
 
+def created_at(now: float) -> int:
+    """`created` of what is signed at `now`. CannotSign when that is no time."""
+    if not 0 < now < 10**15:
+        raise CannotSign("now is seconds since 1970 UTC")
+    return int(now)
+
+
 def signed(
     profile: Profile, names: tuple[str, ...], values: tuple[str, ...], window: str, key: Key
 ) -> list[tuple[str, str]]:

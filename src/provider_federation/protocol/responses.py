@@ -11,6 +11,7 @@ from provider_federation.protocol.profile import (
     check_digest,
     check_digest_grammar,
     check_signature,
+    created_at,
     find_key,
     once,
     read,
@@ -42,7 +43,7 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
     if "content-digest" not in values:
         added = [("Content-Digest", fields.content_digest(response.body))]
         values["content-digest"] = added[0][1]
-    window = f"created={int(now)}"
+    window = f"created={created_at(now)}"
     return added + signed(RESPONSE, _COVERED, tuple(values[name] for name in _COVERED), window, key)
 
 

@@ -201,9 +201,9 @@ def _names(node: ast.AST) -> set[str]:
     """The names in an expression; a length is no secret, nor is the parameter that RFC 9421 calls tag."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
         return set()
-    own = (
-        {node.id} if isinstance(node, ast.Name) else {node.attr} if isinstance(node, ast.Attribute) else set()
-    )
+    own = {node.id} if isinstance(node, ast.Name) else set()
+    if isinstance(node, ast.Attribute) and node.attr != "tag":
+        own.add(node.attr)
     return own.union(*(_names(child) for child in ast.iter_child_nodes(node)))
 
 
