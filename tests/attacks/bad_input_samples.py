@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 from tests.attacks.bad_input_world import Service, last_month, stripe_signature
 
+from provider_federation.protocol.pairing import new_code
+
 _NUMBERS = itertools.count(1)
 _SECRET = secrets.token_urlsafe(32)
 
@@ -102,6 +104,19 @@ def _event(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_PUBLIC = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+_NO_KEY = "00000000-0000-4000-8000-000000000000"
+
+
+def _public_key(_service: Service) -> dict[str, Any]:
+    return {
+        "id": f"portal-{next(_NUMBERS)}",
+        "algorithm": "ed25519",
+        "publicKey": _PUBLIC,
+        "scope": "provider",
+    }
+
+
 _ONE = {"path": {"instance_id": "$other"}}
 _READ = Sample(reader=None)
 _LIST = Sample(reader=None, filters=("clientOrgId", "instanceId", "search", "mode", "period"))
@@ -116,6 +131,24 @@ PORTAL = {
     "POST /api/provider/instances/{instance_id}/key": Sample(
         lambda service: {**_version(service), "key": _key(next(_NUMBERS))}, **_ONE
     ),
+    "GET /api/provider/instances/{instance_id}/keys": Sample(**_ONE, reader=None),
+    "POST /api/provider/instances/{instance_id}/keys": Sample(
+        lambda service: {**_version(service), "scope": "read"}, **_ONE
+    ),
+    # Nobody lives at the instance's address, so what would have to be agreed with it is not.
+    "POST /api/provider/instances/{instance_id}/keys/confirm": Sample(
+        lambda service: {**_version(service), "responseKey": {"id": "answers", "publicKey": _PUBLIC}},
+        answers=(409, 502),
+        **_ONE,
+    ),
+    "POST /api/provider/instances/{instance_id}/keys/rotate": Sample(_version, answers=(409, 502), **_ONE),
+    "POST /api/provider/instances/{instance_id}/keys/{key}/revoke": Sample(
+        _version, path={"instance_id": "$other", "key": _NO_KEY}, answers=(404,)
+    ),
+    "POST /api/provider/instances/{instance_id}/enrol": Sample(
+        lambda service: {**_version(service), "code": new_code()}, answers=(502,), **_ONE
+    ),
+    "POST /api/provider/instances/{instance_id}/ratchet/reset": Sample(_version, **_ONE),
     "POST /api/provider/fleet/sync": Sample(
         lambda service: {"instanceIds": [service.facts["acme"]]}, answers=(202,), ids=("instanceIds",)
     ),
@@ -188,5 +221,12 @@ INSTANCE = {
     "GET /api/provider/usage": Sample(query={"period": "2026-01"}, reader=None),
     "GET /api/system/federation.status": Sample(reader=None, anonymous=200),
     "GET /api/federation/changes": _READ,
+    "GET /api/federation/policy": _READ,
+    "POST /api/federation/enrol": Sample(
+        lambda service: {"key": _public_key(service)}, answers=(403,), anonymous=403
+    ),
+    "POST /api/federation/keys": Sample(
+        lambda service: {"action": "introduce", "key": _public_key(service)}, answers=(401, 403)
+    ),
 }
 SAMPLES = {"portal": PORTAL, "instance": INSTANCE}

@@ -29,6 +29,7 @@ READ = [
     "/api/billing/get?id=1",
     "/api/provider/usage?period=2026-02",
     "/api/federation/changes",
+    "/api/federation/policy",
 ]
 WRITE = [
     ("/api/billing/invoices.create", {}),
@@ -480,5 +481,10 @@ def test_the_openapi_file_describes_every_route(server: Any) -> None:
     described = server.anonymous("GET", "/api/openapi.json").json()
     assert set(described["paths"]) == {target.partition("?")[0] for target in READ} | {
         target for target, _ in WRITE
-    } | {"/api/system/federation.status", "/api/webhooks/stripe"}
+    } | {
+        "/api/system/federation.status",
+        "/api/webhooks/stripe",
+        "/api/federation/enrol",
+        "/api/federation/keys",
+    }
     assert json.dumps(described)

@@ -10,11 +10,14 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from tests.integration.instance.pages.conftest import ROLES, World, anonymous
 
+from provider_federation.instance.federation.models import FederationKey
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.pages.urls import urlpatterns
 from provider_federation.instance.people.models import Person
 from provider_federation.kit import clock
+from provider_federation.protocol import Key
+from provider_federation.protocol.pairing import new_seed, public_text
 
 SEEN_BY_ALL = {
     "overview",
@@ -31,7 +34,19 @@ SEEN_BY_ALL = {
     "sign_out",
 }
 BILLING = {"convert", "eligible", "not_eligible", "billing", "draft", "send", "void", "apply_events"}
-OWNERS = {"people", "person_add", "person_role", "person_password", "person_activate", "person_deactivate"}
+OWNERS = {
+    "people",
+    "person_add",
+    "person_role",
+    "person_password",
+    "person_activate",
+    "person_deactivate",
+    "federation_policy",
+    "invite",
+    "close_enrolment",
+    "revoke_key",
+    "reset_ratchet",
+}
 READ_ONLY = {
     "overview",
     "federation",
@@ -63,7 +78,8 @@ def address(name: str, world: World) -> str:
         "person_activate": world.other,
         "person_deactivate": world.other,
     }
-    return reverse(name, args=[rows[name].pk] if name in rows else [])
+    query = "?key=old-portal" if name == "revoke_key" else ""
+    return reverse(name, args=[rows[name].pk] if name in rows else []) + query
 
 
 def state() -> tuple[object, ...]:
@@ -80,6 +96,13 @@ def test_every_address_is_in_this_file() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reading_by_role(name: str, world: World, clients: dict[str, Client]) -> None:
+    FederationKey.objects.create(
+        key_id="old-portal",
+        source="enrolled",
+        created_at=clock.now(),
+        public_key=public_text(Key("old-portal", "ed25519", secret=new_seed())),
+        scope="read",
+    )
     target = address(name, world)
     if name == "sign_in":
         assert clients["nobody"].get(target).status_code == 200

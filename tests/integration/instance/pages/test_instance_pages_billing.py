@@ -73,12 +73,17 @@ def test_the_overview_counts_and_adds_up(owner: Client, world: World, make_lead:
             {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": '{"k": "any-secret"}'},
             "h31 protects nothing",
         ),
-        ("sha256", {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_FEDERATION_SIG_SHA256": "1"}, "ed25519"),
+        (
+            "sha256",
+            {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_FEDERATION_SIG_SHA256": "1"},
+            "instance invite",
+        ),
         (
             "v2",
             {
                 "PROVIDER_FEDERATION_ENABLED": "1",
                 "PROVIDER_KEYS_JSON": '{"k": {"public_key": "' + "ab" * 32 + '"}}',
+                "PROVIDER_RESPONSE_KEY_JSON": '{"id": "a", "secret": "' + "cd" * 32 + '"}',
             },
             "nothing to do",
         ),
