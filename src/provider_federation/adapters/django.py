@@ -14,6 +14,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from provider_federation.adapters import django_answer as answers
 from provider_federation.adapters import django_wire as wire
 from provider_federation.adapters.gate import Gate
 from provider_federation.protocol import Key, Principal, Refused, Request
@@ -52,8 +53,8 @@ class FederationMiddleware:
         received, signer = admitted
         response: HttpResponseBase = self.get_response(request)
         if signer is not None:
-            body = wire.body_of_response(response, gate.max_answer)
-            wire.put(response, gate.answer(wire.answer_of(response, body), received, signer))
+            body = answers.body_of_response(response, gate.max_answer)
+            answers.put(response, gate.answer(answers.answer_of(response, body), received, signer))
         return response
 
     async def _federated_async(self, gate: Gate, request: HttpRequest) -> HttpResponseBase:
@@ -66,8 +67,8 @@ class FederationMiddleware:
         received, signer = admitted
         response: HttpResponseBase = await self.get_response(request)
         if signer is not None:
-            body = await wire.body_of_response_async(response, gate.max_answer)
-            wire.put(response, gate.answer(wire.answer_of(response, body), received, signer))
+            body = await answers.body_of_response_async(response, gate.max_answer)
+            answers.put(response, gate.answer(answers.answer_of(response, body), received, signer))
         return response
 
 
@@ -77,7 +78,7 @@ def _admit(gate: Gate, request: HttpRequest) -> tuple[Request, Key | None] | Htt
         claim = gate.check_head(received)
         principal = gate.admit(claim, received, wire.read_body(request, gate.policy.max_body))
     except Refused as refused:
-        return wire.response_of(gate.refuse(refused, received), request)
+        return answers.response_of(gate.refuse(refused, received), request)
     _set(request, principal)
     return received, gate.signer(claim)
 

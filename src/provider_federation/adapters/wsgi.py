@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Unpack, overload
 
 from provider_federation.adapters.gate import Gate, GateOptions
+from provider_federation.adapters.wsgi_answer import run, start
 from provider_federation.adapters.wsgi_wire import (
     App,
     Environ,
@@ -15,8 +16,6 @@ from provider_federation.adapters.wsgi_wire import (
     header_names,
     read_body,
     request_of,
-    run,
-    start,
 )
 from provider_federation.protocol import Key, Refused, Request
 

@@ -77,7 +77,10 @@ def _ports() -> Iterator[Callable[[str], int]]:
         def port(server: str) -> int:
             program, place = SERVERS[server]
             if program not in started:
+                started[program] = []  # tried once: what does not come up fails every test at once
                 started[program] = stack.enter_context(_running(program))
+            if not started[program]:
+                pytest.fail(f"{program} did not come up")
             return started[program][place]
 
         yield port
