@@ -136,11 +136,7 @@ PORTAL = {
         lambda service: {**_version(service), "scope": "read"}, **_ONE
     ),
     # Nobody lives at the instance's address, so what would have to be agreed with it is not.
-    "POST /api/provider/instances/{instance_id}/keys/confirm": Sample(
-        lambda service: {**_version(service), "responseKey": {"id": "answers", "publicKey": _PUBLIC}},
-        answers=(409, 502),
-        **_ONE,
-    ),
+    "POST /api/provider/instances/{instance_id}/keys/confirm": Sample(_version, answers=(409, 502), **_ONE),
     "POST /api/provider/instances/{instance_id}/keys/rotate": Sample(_version, answers=(409, 502), **_ONE),
     "POST /api/provider/instances/{instance_id}/keys/{key}/revoke": Sample(
         _version, path={"instance_id": "$other", "key": _NO_KEY}, answers=(404,)
