@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check fuzz pins format bench-transport clean
+.PHONY: help demo test check fuzz pins format bench-transport bench-protocol clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
@@ -43,6 +43,9 @@ pins: $(VENV)/.dev    ## write requirements/*.txt again from pyproject.toml
 
 bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the portal's HTTP client
 	$(BIN)/python bench/transport.py
+
+bench-protocol: $(VENV)/.bench  ## signing and verifying beside bare cryptography, other libraries, and none; writes docs/performance.md
+	$(BIN)/python bench/protocol.py
 
 clean:          ## remove the environment and the demo's data
 	rm -rf $(VENV) .demo .data

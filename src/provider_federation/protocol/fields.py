@@ -81,6 +81,7 @@ def _parameters(text: str) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=256)
 def components(covered: str) -> tuple[str, ...]:
     """The names in a list of components; one with parameters as written. FieldError."""
     found = _COMPONENTS.findall(covered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from provider_federation.protocol import fields
@@ -154,6 +155,7 @@ def _given(member: SignatureInput, signatures: dict[str, bytes], profile: Profil
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def read_coverage(covered: str, profile: Profile) -> Coverage:
     """FieldError, or Refused for what the profile knows no value of: other derived components, parameters."""
     names = fields.components(covered)
