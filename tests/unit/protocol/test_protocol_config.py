@@ -188,3 +188,43 @@ def test_threat_087_one_secret_under_two_keys_does_not_start(keys):
         refusal = _refusal(_environment(keys, **more))
         assert refusal.code == "config_secret_reuse"
         assert GOOD not in str(refusal)
+
+
+RESPONSE = '{"id": "acme", "secret": "3Kd0mXv9TzL4bHs8WnKq7Jc2mXv9TzL4bHs8WnKq7Jc="}'
+PORTAL = {"public_key": "26dHlRmU5xbm/rEFUYYBEgbHCYk2qlo0n7b9Rj5TGHs="}
+
+
+def test_an_enabled_process_with_an_ed25519_key_answers_with_one_of_its_own():
+    enabled = _environment({"portal": PORTAL}, PROVIDER_FEDERATION_ENABLED="1")
+    refusal = _refusal(enabled)
+    assert (refusal.code, refusal.variable) == ("config_response_key_missing", "PROVIDER_RESPONSE_KEY_JSON")
+    key = read_environment(enabled | {"PROVIDER_RESPONSE_KEY_JSON": RESPONSE}).response_key
+    assert key is not None
+    assert (key.id, key.algorithm, len(key.secret), len(key.public_key)) == ("acme", "ed25519", 32, 32)
+    assert read_environment(_environment({"portal": PORTAL})).response_key is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"id": "a"}', '{"id": "a", "secret": "AAAA"}', '{"id": 5, "secret": "x"}', RESPONSE[:-1] + ', "scope": "read"}'],
+)  # fmt: skip
+def test_a_response_key_that_makes_no_sense_stops_the_process(text):
+    refusal = _refusal({"PROVIDER_RESPONSE_KEY_JSON": text})
+    assert (refusal.code, refusal.variable) == ("config_invalid", "PROVIDER_RESPONSE_KEY_JSON")
+    assert "3Kd0mXv9" not in str(refusal)
+
+
+def test_threat_086_the_rfcs_key_answers_nobody():
+    published = '{"id": "a", "secret": "n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU="}'
+    assert _refusal({"PROVIDER_RESPONSE_KEY_JSON": published}).code == "config_weak_secret"
+
+
+def test_threat_087_the_response_key_is_nobody_elses():
+    key = read_environment({"PROVIDER_RESPONSE_KEY_JSON": RESPONSE}).response_key
+    assert key is not None
+    keys = {"portal": {"public_key": key.public_key.hex()}}
+    assert _refusal(_environment(keys, PROVIDER_RESPONSE_KEY_JSON=RESPONSE)).code == "config_secret_reuse"
+
+
+def test_a_verifier_has_no_business_with_a_signers_seed():
+    keys = {"portal": {"algorithm": "ed25519", "secret": "3Kd0mXv9TzL4bHs8WnKq7Jc2mXv9TzL4bHs8WnKq7Jc="}}
+    assert _refusal(_environment(keys)).code == "config_invalid"

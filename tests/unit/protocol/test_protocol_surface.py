@@ -128,7 +128,12 @@ def test_the_page_for_implementers_says_what_the_code_does():
     page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
     for code, status in STATUS_BY_CODE.items():
         assert f"| {status} | `{code}` |" in page
-    request = Request("POST", "/api/billing/invoices.create?range=d30", "acme.example", [], b"{}")
-    headers = sign(request, Key("key-1", "sha256", b"q7Jc2mXv9TzL4bHs8WnK"), now=1758823200.0, org="org-1")
-    for name, value in headers:
+    legacy, modern = (
+        Key(name, algorithm, b"q7Jc2mXv9TzL4bHs8WnK")
+        for name, algorithm in (("key-1", "sha256"), ("key-2", "hmac-sha256"))
+    )
+    sent = [("Content-Type", "application/json"), ("Idempotency-Key", "0b6a2f3e")]
+    request = Request("POST", "/api/billing/invoices.create?range=d30", "acme.example", sent, b"{}")
+    options = {"now": 1758823200.0, "org": "org-1", "instance": "acme", "nonce": "3vGmG0xk2b8Vb0qY1rJtSw"}
+    for name, value in sign(request, legacy, **options) + sign(request, modern, **options):
         assert f"    {name}: {value}\n" in page
