@@ -119,7 +119,7 @@ class CodeForm(_SeenVersion):
         label="Enrolment code",
         max_length=80,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="From the instance's Federation page (or its command `instance invite`): good once, for a while.",
+        help_text="From the instance's Federation page (or its command “instance invite”): good once, for a while.",
     )
 
 
@@ -130,7 +130,7 @@ class _KeyFields(forms.Form):
     algorithm = forms.ChoiceField(
         label="Algorithm",
         choices=Algorithm.choices,
-        initial=Algorithm.SHA256,
+        initial=Algorithm.HMAC_SHA256,
         help_text="v2 signs the whole request; the legacy ones do not, and h31 works in development only.",
     )
     secret = forms.CharField(
