@@ -9,6 +9,7 @@ good signature is put on it afterwards by a second implementation of the signatu
 signature are reached; `fields`, the readers alone. Held against:
 
 - nothing but `Refused` (readers: `FieldError`) is ever raised;
+- the short way of `verify` and the long one say the same;
 - what is accepted covers what it must, in time, for this instance, by that second implementation's reading;
 - what a reader takes is what it would write again.
 
@@ -23,6 +24,7 @@ import hmac
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +36,7 @@ with atheris.instrument_imports(include=["provider_federation.protocol"]):
         MemoryRatchet,
         MemoryReplayStore,
         Policy,
+        Principal,
         Refused,
         Request,
         Response,
@@ -41,6 +44,7 @@ with atheris.instrument_imports(include=["provider_federation.protocol"]):
         verify,
         verify_response,
     )
+    from provider_federation.protocol.core import check_head, finish
 
 from tools import vector_making as making
 from tools import vector_refusals, vectors
@@ -128,6 +132,7 @@ def check_signed(data: bytes) -> None:
 
 def _verified(request: Request) -> None:
     store, ratchet = MemoryReplayStore(), MemoryRatchet()
+    _hold_against_the_long_way(request)
     try:
         principal = verify(request, KEYRING, POLICY, now=NOW, replay=store, ratchet=ratchet)
     except Refused:
@@ -141,6 +146,23 @@ def _verified(request: Request) -> None:
         again = refused.code
     if again != "replayed" and (principal.scheme == "v2" or request.method not in {"GET", "HEAD", "OPTIONS"}):
         raise AssertionError("the same request was accepted twice")
+
+
+def _outcome(check: Callable[[], Principal]) -> Principal | str:
+    try:
+        return check()
+    except Refused as refused:
+        return refused.code
+
+
+def _hold_against_the_long_way(request: Request) -> None:
+    """`verify` in one go, and in the two steps of an adapter that has the body already: the same answer."""
+    at_once = _outcome(lambda: verify(request, KEYRING, POLICY, now=NOW))
+    in_steps = _outcome(
+        lambda: finish(check_head(request, KEYRING, POLICY, NOW), request.body, POLICY, now=NOW, replay=None)
+    )
+    if at_once != in_steps:
+        raise AssertionError(f"one way says {at_once}, the other {in_steps}")
 
 
 def _hold_against_a_second_reading(request: Request) -> None:

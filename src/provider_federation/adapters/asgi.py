@@ -12,16 +12,19 @@ from provider_federation.adapters.asgi_wire import (
     Receive,
     Scope,
     Send,
+    is_small,
     read_body,
     replaying,
     request_of,
 )
-from provider_federation.adapters.gate import Gate, GateOptions
+from provider_federation.adapters.gate import Gate, GateOptions, with_body
 from provider_federation.protocol import Key, Refused, Request
+from provider_federation.protocol.grammar import FEDERATION_HEADERS
 
 T = TypeVar("T")
 
 SCOPE_KEY = "provider_federation"
+_FEDERATION = frozenset(name.encode() for name in FEDERATION_HEADERS)  # ASGI has them in lower case
 _OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
@@ -45,7 +48,7 @@ class FederationMiddleware:
         """One ASGI connection."""
         if scope["type"] == "http":
             scope[SCOPE_KEY] = None
-            if self.gate.concerns(name.decode("latin-1") for name, _ in scope["headers"]):
+            if self.gate.enabled and not _FEDERATION.isdisjoint([name for name, _ in scope["headers"]]):
                 await self._federated(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -53,11 +56,7 @@ class FederationMiddleware:
     async def _federated(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope, self.gate.prefix)
         try:
-            claim = self.gate.check_head(request)
-            body = await read_body(receive, request, self.gate.policy.max_body)
-            scope[SCOPE_KEY] = await self._run(
-                self.gate.blocking, lambda: self.gate.admit(claim, request, body)
-            )
+            signer, body = await self._proven(request, scope, receive)
         except Refused as refused:
             refusal, audited = refused, self.gate.on_refused is not None
             answer = await self._run(audited, lambda: self.gate.refuse(refusal, request))
@@ -65,8 +64,20 @@ class FederationMiddleware:
         except ConnectionError:  # the caller left in the middle of the body; nobody waits for an answer
             return
         else:
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _OTHER_IDENTITIES]
-            await self._answered(request, self.gate.signer(claim), scope, replaying(body, receive), send)
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
+            await self._answered(request, signer, scope, replaying(body, receive), send)
+
+    async def _proven(self, request: Request, scope: Scope, receive: Receive) -> tuple[Key | None, bytes]:
+        """The key to answer with, and the body; the Principal goes into the scope. Refused."""
+        gate = self.gate
+        claim = None if is_small(request) else gate.check_head(request)
+        body = await read_body(receive, request, gate.most_body())
+        if claim is None:  # all checks at once cost less than two steps
+            whole = with_body(request, body)
+            scope[SCOPE_KEY], signer = await self._run(gate.blocking, lambda: gate.verify(whole))
+            return signer, body
+        scope[SCOPE_KEY] = await self._run(gate.blocking, lambda: gate.admit(claim, request, body))
+        return gate.signer(claim), body
 
     async def _answered(
         self, request: Request, signer: Key | None, scope: Scope, receive: Receive, send: Send

@@ -14,6 +14,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_SMALL = 65_536
+
 
 def request_of(scope: Scope, prefix: str = "") -> Request:
     """The request as it was on the wire, without its body. No `raw_path`: no target, and so a refusal."""
@@ -27,21 +29,37 @@ def request_of(scope: Scope, prefix: str = "") -> Request:
     return Request(scope["method"], target, authority, headers, b"", peer)
 
 
+def is_small(request: Request) -> bool:
+    """Whether the body may be read before anything is proven: declared, not large, and not waiting for a word of
+    ours (`Expect`).
+    """
+    declared = "0"
+    for name, value in request.headers:
+        if name in {"expect", "transfer-encoding"}:
+            return False
+        if name == "content-length":
+            declared = value
+    return declared.isascii() and declared.isdigit() and len(declared) < 6 and int(declared) <= _SMALL
+
+
 async def read_body(receive: Receive, request: Request, limit: int) -> bytes:
     """The raw body, at most `limit` bytes of it in memory."""
     check_length(
         next((value for name, value in request.headers if name.lower() == "content-length"), "0"), limit
     )
-    body = bytearray()
-    while True:
+    pieces: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionError
-        body += message.get("body", b"")
-        if len(body) > limit:
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        size += len(piece)
+        if size > limit:
             raise Refused("body_too_large")
-        if not message.get("more_body", False):
-            return bytes(body)
+        if piece:
+            pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

@@ -23,6 +23,7 @@ from provider_federation.protocol import (
     Response,
     answer_key,
     sign_response,
+    verify,
 )
 from provider_federation.protocol.claims import Claim
 from provider_federation.protocol.core import check_head, finish
@@ -124,9 +125,30 @@ class Gate:
         """Whether `admit` does I/O and belongs in a thread."""
         return any(getattr(store, "blocking", False) for store in (self.replay, self.ratchet))
 
+    def most_body(self) -> int:
+        """How many bytes a request's body may have."""
+        return _guarded(lambda: self.policy.max_body)
+
     def concerns(self, names: Iterable[str]) -> bool:
         """Whether a request with these header names is a federation request here."""
         return self.enabled and carries_federation(names)
+
+    def verify(self, request: Request) -> tuple[Principal, Key | None]:
+        """The principal and the key to answer with, for a request whose body is there; Refused.
+
+        The same as `check_head`, `admit` and `signer`, and quicker.
+        """
+        if not request.authority:
+            raise Refused("bad_framing")
+        principal = _guarded(
+            lambda: verify(
+                request, self.keyring, self.policy, now=self.now(), replay=self.replay, ratchet=self.ratchet
+            )
+        )
+        key = self.keyring.get(principal.key_id) if principal.scheme == "v2" else None
+        if request.method not in SAFE_METHODS and not principal.may_write:
+            raise Refused("scope_not_allowed", key_id=principal.key_id, signer=key)
+        return principal, key and answer_key(key, self.response_key)
 
     def check_head(self, request: Request) -> Claim:
         """What the request's head proves; Refused where that is certain before the body is read.
@@ -168,8 +190,13 @@ class Gate:
     def _signed(self, response: Response, request: Request, signer: Key) -> Response:
         bodiless = request.method == "HEAD" or response.status in _BODILESS
         body = b"" if bodiless else response.body
-        headers = [pair for pair in response.headers if pair[0].lower() not in _OURS]
-        if not any(name.lower() == "content-type" for name, _ in headers):
+        headers, names = [], []
+        for pair in response.headers:
+            name = pair[0].lower()
+            if name not in _OURS:
+                headers.append(pair)
+                names.append(name)
+        if "content-type" not in names:
             headers.append(("Content-Type", "application/octet-stream"))
         if not bodiless:
             headers.append(("Content-Length", str(len(body))))
@@ -223,6 +250,11 @@ def check_length(declared: str, limit: int) -> int:
     if len(declared) > 15 or int(declared) > limit:
         raise Refused("body_too_large")
     return int(declared)
+
+
+def with_body(head: Request, body: bytes) -> Request:
+    """The same request, its body read."""
+    return Request(head.method, head.target, head.authority, head.headers, body, head.peer)
 
 
 def _ratchet_of(replay: Any) -> Ratchet:

@@ -142,7 +142,9 @@ def test_threat_095_a_fault_before_the_handler_never_reaches_it(run, step, optio
     options = {
         name: FailsAt(value.turn) if isinstance(value, FailsAt) else value for name, value in options.items()
     }
-    status, body, ran = run(make(**options), request())
+    asked = request()
+    asked.headers.append(("Expect", "100-continue"))  # so that the head is looked at before the body everywhere
+    status, body, ran = run(make(**options), asked)
     assert (status, ran) == (500, 0)
     assert b"internal_error" in body
     assert SECRET.encode() not in body
@@ -299,7 +301,7 @@ def test_a_prefix_that_is_none(prefix) -> None:
 KEYS = '{"hmac": {"algorithm": "hmac-sha256", "secret": "Zc0yqvW2mT8uXf4hJ7kLr9sPd1aGb5nE"}}'
 
 
-def test_a_gate_from_the_environment(tmp_path) -> None:
+def test_a_gate_from_the_environment(tmp_path, caplog) -> None:
     path = tmp_path / "used.sqlite3"
     values = {"PROVIDER_FEDERATION_ENABLED": "1", "PROVIDER_KEYS_JSON": KEYS, "INSTANCE_NAME": "acme",
               "PROVIDER_REPLAY_STORE": str(path), "PROVIDER_PUBLIC_PREFIX": "/tenant"}  # fmt: skip
@@ -310,7 +312,9 @@ def test_a_gate_from_the_environment(tmp_path) -> None:
     assert not path.exists()  # until it is used
     database = gate_from_environment(values | {"PROVIDER_REPLAY_STORE": "postgresql://127.0.0.1/x"})
     assert isinstance(database.replay, PostgresReplayStore)
+    assert caplog.text == ""
     assert gate_from_environment({}).enabled is False
+    assert "PROVIDER_FEDERATION_ENABLED" in caplog.text
 
 
 @pytest.mark.parametrize(
