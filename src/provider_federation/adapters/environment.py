@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from provider_federation.adapters.gate import Gate
 from provider_federation.adapters.replay import PostgresReplayStore, SqliteReplayStore
 from provider_federation.protocol import ReplayStore
-from provider_federation.protocol.config import ConfigurationError, read_environment
+from provider_federation.protocol.config import ENABLED, ConfigurationError, read_environment
+
+_log = logging.getLogger(__name__)
 
 REPLAY = "PROVIDER_REPLAY_STORE"
 PREFIX = "PROVIDER_PUBLIC_PREFIX"
@@ -25,6 +28,8 @@ def gate_from_environment(environ: Mapping[str, str] | None = None, **options: A
     """
     values = os.environ if environ is None else environ
     configuration = read_environment(values)
+    if not configuration.enabled:
+        _log.warning("federation is off: %s is not 1, and signed requests are anonymous ones", ENABLED)
     found: dict[str, Any] = {
         "keyring": configuration.keyring,
         "policy": configuration.policy,
