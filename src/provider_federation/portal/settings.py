@@ -57,6 +57,14 @@ ALLOWED_PRIVATE_HOSTS = _env.names("PORTAL_ALLOW_PRIVATE_HOSTS")
 
 PROVIDER_STRIPE_SECRET_KEY = _env.text("PROVIDER_STRIPE_SECRET_KEY")
 PROVIDER_STRIPE_WEBHOOK_SECRET = _env.text("PROVIDER_STRIPE_WEBHOOK_SECRET")
+if not PROVIDER_STRIPE_WEBHOOK_SECRET and "PROVIDER_STRIPE_WEBHOOK_SECRET" in _env.values:
+    raise ConfigInvalid(
+        "PROVIDER_STRIPE_WEBHOOK_SECRET", "is empty; set the endpoint's signing secret, or leave it out"
+    )
+if PROVIDER_STRIPE_SECRET_KEY and not PROVIDER_STRIPE_WEBHOOK_SECRET and not DEVELOPMENT:
+    raise ConfigInvalid(
+        "PROVIDER_STRIPE_WEBHOOK_SECRET", "is not set; without it payments would go unnoticed"
+    )
 PROVIDER_STRIPE_ACCOUNT_ID = _env.text("PROVIDER_STRIPE_ACCOUNT_ID")
 STRIPE_API_BASE = _env.text("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
 PROVIDER_STRIPE_PRICES = {
@@ -71,6 +79,19 @@ try:
     ZoneInfo(PROVIDER_TIME_ZONE)
 except (ValueError, ZoneInfoNotFoundError):
     raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA name such as Europe/Berlin") from None
+# Months behind the billed one whose usage is read again for what came late (docs/money.md, "Late usage").
+BILLING_LATE_MONTHS = _env.integer("PORTAL_BILLING_LATE_MONTHS", 2, low=0, high=12)
+BILLING_FOUR_EYES = _env.flag("PORTAL_BILLING_FOUR_EYES")  # who planned a run may not approve it
+# Calls a second to the provider's Stripe account, over all processes; 0 is no limit of ours.
+STRIPE_CALLS_A_SECOND = _env.integer(
+    "PROVIDER_STRIPE_CALLS_PER_SECOND",
+    0 if STRIPE_API_BASE else 80 if "_live_" in PROVIDER_STRIPE_SECRET_KEY else 20,
+    low=0,
+    high=10_000,
+)
+# How often the account is looked through for what no webhook told us of; 0 leaves it to the command line.
+PROVIDER_STRIPE_SWEEP_SECONDS = _env.integer("PROVIDER_STRIPE_SWEEP_SECONDS", 3_600, low=0, high=604_800)
+PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_… that each usage invoice carries
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "sha256"
 )  # what this portal expects of its instances
@@ -105,6 +126,7 @@ INSTALLED_APPS = [
     "provider_federation.portal.subscriptions",
     "provider_federation.portal.fleet",
     "provider_federation.portal.revenue",
+    "provider_federation.portal.billing_runs",
     "provider_federation.portal.dashboard",
 ]
 MIDDLEWARE = [
