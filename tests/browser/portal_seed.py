@@ -297,7 +297,7 @@ def _events() -> Any:
             type="invoice.paid" if at % 2 else "customer.subscription.updated",
             livemode=False,
             object_id=f"in_{at}",
-            payload={},
+            payload="{}",
             received_at=_now() - timedelta(minutes=at),
             attempts=1,
             state=state,

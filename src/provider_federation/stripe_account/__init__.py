@@ -9,6 +9,7 @@ from provider_federation.stripe_account.errors import (
     DuplicateInvoices,
     StripeFailed,
     TotalsDiffer,
+    WebhookIncomplete,
     WebhookNotConfigured,
     WebhookRefused,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "StripeSubscriptionItem",
     "StripeWebhookEndpoint",
     "TotalsDiffer",
+    "WebhookIncomplete",
     "WebhookNotConfigured",
     "WebhookRefused",
     "ensure_customer",

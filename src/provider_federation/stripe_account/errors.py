@@ -70,6 +70,15 @@ class WebhookRefused(Exception):
         self.message = message
 
 
+class WebhookIncomplete(WebhookRefused):
+    """Signed, and an event, but without an id, a type or an object: nothing can be applied, so it is kept
+    and ignored. An app that does not keep it answers `bad_payload`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_payload", message)
+
+
 class WebhookNotConfigured(Exception):
     """No usable signing secret: the process should have refused to start (`config_invalid`)."""
 

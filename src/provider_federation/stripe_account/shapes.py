@@ -82,7 +82,8 @@ class StripeInvoice(_Shape):
 
     `paid_out_of_band`: marked as paid although (part of) the money never came through Stripe: `paid` is not
     cash. Of `amount_paid`, `amount_off_stripe` did not come through Stripe; credit notes before payment are
-    `credited_unpaid`, after it `credited_paid`.
+    `credited_unpaid`, after it `credited_paid`. `tax` is inside `total`; of it, `tax_on_top` was added to
+    `subtotal`.
     """
 
     id: str
@@ -114,6 +115,8 @@ class StripeInvoice(_Shape):
     amount_off_stripe: int = 0
     credited_unpaid: int = 0
     credited_paid: int = 0
+    tax: int = 0
+    tax_on_top: int = 0
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -150,7 +153,15 @@ class StripeInvoice(_Shape):
             amount_off_stripe=int(values.get("amount_paid_off_stripe") or 0),
             credited_unpaid=int(values.get("pre_payment_credit_notes_amount") or 0),
             credited_paid=int(values.get("post_payment_credit_notes_amount") or 0),
+            tax=_tax(values),
+            tax_on_top=_tax(values, "exclusive"),
         )
+
+
+def _tax(values: Values, behavior: str | None = None) -> int:
+    """The sum of Stripe's tax amounts, of all or of one behaviour (`exclusive` ones are added on top)."""
+    taxes = values.get("total_taxes") or ()
+    return sum(int(tax["amount"]) for tax in taxes if behavior in {None, tax["tax_behavior"]})
 
 
 def _subscription_of(invoice: Values) -> str | None:

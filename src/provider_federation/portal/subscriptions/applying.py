@@ -128,11 +128,13 @@ def copy_figures(row: StripeFigures, fresh: StripeInvoice) -> None:
     row.number = fresh.number or ""
     row.currency = fresh.currency.lower()
     row.total_cents, row.due_cents = fresh.total, fresh.amount_due
+    row.tax_cents = fresh.tax
     row.paid_cents, row.remaining_cents = fresh.amount_paid, fresh.amount_remaining
     row.off_stripe_cents = fresh.amount_off_stripe
     row.credited_unpaid_cents, row.credited_paid_cents = fresh.credited_unpaid, fresh.credited_paid
     row.hosted_invoice_url, row.invoice_pdf = fresh.hosted_invoice_url or "", fresh.invoice_pdf or ""
-    row.finalized_at, row.paid_at = fresh.finalized_at, fresh.paid_at
+    row.finalized_at, row.paid_at, row.due_at = fresh.finalized_at, fresh.paid_at, fresh.due_date
+    row.voided_at, row.uncollectible_at = fresh.voided_at, fresh.marked_uncollectible_at
     row.seen_at = clock.now()
     row.version += 1
 

@@ -4,7 +4,12 @@ them.
 
 from provider_federation.portal.revenue.alerts import raise_alert, resolve_alert
 from provider_federation.portal.revenue.services.applying import refresh_any_invoice
-from provider_federation.portal.revenue.services.events import apply_event, receive_event, retry_event
+from provider_federation.portal.revenue.services.events import (
+    apply_event,
+    handles,
+    receive_event,
+    retry_event,
+)
 from provider_federation.portal.revenue.services.invoicing import (
     Invoiced,
     invoice_usage,
@@ -27,6 +32,7 @@ __all__ = [
     "calculate_all_revenue",
     "calculate_revenue",
     "defer_forgotten",
+    "handles",
     "invoice_usage",
     "place_usage_invoice",
     "raise_alert",
