@@ -186,8 +186,21 @@ def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
         == "paid"
     )
     assert v1.subscriptions.list({"customer": customer.id, "status": "all"}).data[0].id == subscription.id
-    assert v1.subscriptions.cancel(subscription.id).status == "canceled"
+    schedules(v1, subscription.id)
+    last = v1.subscriptions.create({"customer": customer.id, "items": [{"price": pro.id}]})
+    assert v1.subscriptions.cancel(last.id).status == "canceled"
     resumed(sim, api, v1, pro.id)
+
+
+def schedules(v1: Any, subscription: str) -> None:
+    made = v1.subscription_schedules.create({"from_subscription": subscription})
+    assert v1.subscription_schedules.update(made.id, {"metadata": {"a": "b"}}).metadata["a"] == "b"
+    shown = v1.subscription_schedules.retrieve(made.id, {"expand": ["subscription", "customer"]})
+    assert shown.subscription.schedule == made.id
+    assert v1.subscription_schedules.list({"customer": shown.customer.id}).data[0].id == made.id
+    assert v1.subscription_schedules.release(made.id).status == "released"
+    again = v1.subscription_schedules.create({"from_subscription": subscription})
+    assert v1.subscription_schedules.cancel(again.id).status == "canceled"
 
 
 def resumed(sim: Running, api: stripe.StripeClient, v1: Any, price: str) -> None:
