@@ -35,6 +35,13 @@ from provider_federation.stripe_account.shapes import (
     StripeSubscriptionItem,
     StripeWebhookEndpoint,
 )
+from provider_federation.stripe_account.shapes_corrections import (
+    StripeCharge,
+    StripeCreditNote,
+    StripeCreditNoteLine,
+    StripePayment,
+    StripeRefund,
+)
 from provider_federation.stripe_account.steps import KEY_LIFE, Done, Patience, Step, run_step
 from provider_federation.stripe_account.webhook import verify_webhook
 
@@ -53,14 +60,19 @@ __all__ = [
     "StepRecord",
     "StripeAccount",
     "StripeAccountInfo",
+    "StripeCharge",
+    "StripeCreditNote",
+    "StripeCreditNoteLine",
     "StripeCustomer",
     "StripeEvent",
     "StripeFailed",
     "StripeInvoice",
     "StripeLine",
+    "StripePayment",
     "StripePaymentMethod",
     "StripePrice",
     "StripeProduct",
+    "StripeRefund",
     "StripeSubscription",
     "StripeSubscriptionItem",
     "StripeWebhookEndpoint",
