@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import Q
@@ -127,16 +128,20 @@ class PlanChange(models.Model):
 
 
 class CapChange(models.Model):
-    """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6)."""
+    """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6), with
+    `markup` on top of its cost (a fraction: 0.1 is ten percent).
+    """
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="cap_changes")
     cap_cents = models.BigIntegerField()
+    markup = models.DecimalField(max_digits=7, decimal_places=4, default=Decimal(0))
     effective_at = models.DateTimeField()
 
     class Meta:
         ordering = ["-effective_at", "-id"]
         constraints = [
-            models.CheckConstraint(condition=Q(cap_cents__gte=0), name="subscriptions_cap_not_negative")
+            models.CheckConstraint(condition=Q(cap_cents__gte=0), name="subscriptions_cap_not_negative"),
+            models.CheckConstraint(condition=Q(markup__gte=0), name="subscriptions_markup_not_negative"),
         ]
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -165,21 +166,26 @@ def after_cursor(cursor: str) -> Q:
     return Q(created_at__lt=when) | Q(created_at=when, pk__lt=key)
 
 
-def ai_cap_for(instance: Instance, start: datetime, end: datetime) -> int:
-    """The AI cap of the month `[start, end)` in minor units: in force when it begins, else the first
-    inside it.
+def ai_terms_for(instance: Instance, start: datetime, end: datetime) -> tuple[int, Decimal]:
+    """The AI cap in minor units and the markup (a fraction) of the month `[start, end)`: in force when it
+    begins, else the first inside it.
 
     A change in the middle of a month holds from the next one on (money.plans.terms_of_period). A month from
-    before the client was entered here is priced by the first cap it ever had.
+    before the client was entered here is priced by the first terms it ever had.
     """
+    changes = CapChange.objects.filter(instance=instance).order_by("effective_at", "id")
     history = [
-        PlanTerms(since=change.effective_at, plan_code=PlanCode.BASE, ai_cap_cents=change.cap_cents)
-        for change in CapChange.objects.filter(instance=instance).order_by("effective_at", "id")
+        PlanTerms(change.effective_at, PlanCode.BASE, change.cap_cents, change.markup) for change in changes
     ]
     if not history:
-        return instance.ai_cap_cents
-    terms = terms_of_period(history, Period(start, end))
-    return terms.ai_cap_cents if terms else history[0].ai_cap_cents
+        return instance.ai_cap_cents, Decimal(0)
+    terms = terms_of_period(history, Period(start, end)) or history[0]
+    return terms.ai_cap_cents, terms.ai_markup
+
+
+def ai_cap_for(instance: Instance, start: datetime, end: datetime) -> int:
+    """The cap of `ai_terms_for`."""
+    return ai_terms_for(instance, start, end)[0]
 
 
 def known_status(status: str) -> str:

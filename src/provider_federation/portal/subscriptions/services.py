@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import uuid4
 
 from django.db import transaction
@@ -117,11 +118,16 @@ def _refreshed(stripe_id: str) -> Subscription:
         raise Problem(409, "unknown_price", sentence) from foreign
 
 
-def note_cap(instance: Instance) -> None:
-    """Keep the history of the client's AI cap: a row when it is not what the last one says."""
+def note_cap(instance: Instance, *, markup: Decimal | None = None) -> None:
+    """Keep the history of the client's AI terms: a row when its cap, or the `markup` given (a fraction on top
+    of the cost), is not what the last one says.
+    """
     last = CapChange.objects.filter(instance=instance).order_by("-effective_at", "-id").first()
-    if last is None or last.cap_cents != instance.ai_cap_cents:
-        CapChange.objects.create(instance=instance, cap_cents=instance.ai_cap_cents, effective_at=clock.now())
+    terms = (instance.ai_cap_cents, (last.markup if last else Decimal(0)) if markup is None else markup)
+    if last is None or (last.cap_cents, last.markup) != terms:
+        CapChange.objects.create(
+            instance=instance, cap_cents=terms[0], markup=terms[1], effective_at=clock.now()
+        )
 
 
 def _claim(
