@@ -24,16 +24,16 @@ from provider_federation.stripe_account.shapes import (
     StripePaymentMethod,
     StripePrice,
     StripeProduct,
-    StripeSubscription,
     StripeWebhookEndpoint,
 )
+from provider_federation.stripe_account.subscribing import Subscribing
 from provider_federation.stripe_account.transport import DeadlineClient
 
 API_VERSION = "2026-10-28.endive"
 LINES_A_CALL = 250
 
 
-class StripeAccount(Corrections):
+class StripeAccount(Corrections, Subscribing):
     """The account behind `api_key`. `api_base` points it at the simulator; `timeout` is the deadline of one
     call in seconds.
     """
@@ -178,55 +178,6 @@ class StripeAccount(Corrections):
         found = every(self._v1.prices.list, MOST, lookup_keys=list(lookup_keys) or None, active=True)
         return [StripePrice.read(item) for item in found]
 
-    # --- subscriptions
-
-    def create_subscription(
-        self,
-        *,
-        customer_id: str,
-        price_id: str,
-        metadata: Metadata,
-        idempotency_key: str,
-        payment_method_id: str | None = None,
-        days_until_due: int | None = None,
-    ) -> StripeSubscription:
-        """With a payment method it is charged at once; with `days_until_due` invoices are sent; with neither
-        it begins incomplete.
-        """
-        answer = write(
-            self._v1.subscriptions.create,
-            key=idempotency_key,
-            customer=customer_id,
-            items=[{"price": price_id}],
-            metadata=dict(metadata),
-            **_collection(payment_method_id, days_until_due),
-        )
-        return StripeSubscription.read(answer)
-
-    def retrieve_subscription(self, subscription_id: str) -> StripeSubscription:
-        return StripeSubscription.read(read(self._v1.subscriptions.retrieve, subscription_id))
-
-    def update_subscription(
-        self, subscription_id: str, *, idempotency_key: str, **changes: Any
-    ) -> StripeSubscription:
-        """Stripe's own parameters (`cancel_at_period_end`, `metadata`, `items`, `proration_behavior` ...)."""
-        call = self._v1.subscriptions.update
-        return StripeSubscription.read(write(call, subscription_id, key=idempotency_key, **changes))
-
-    def cancel_subscription(
-        self, subscription_id: str, *, idempotency_key: str, invoice_now: bool = False, prorate: bool = False
-    ) -> StripeSubscription:
-        """At once; for the end of the period see `update_subscription(cancel_at_period_end=True)`."""
-        call = self._v1.subscriptions.cancel
-        answer = write(call, subscription_id, key=idempotency_key, invoice_now=invoice_now, prorate=prorate)
-        return StripeSubscription.read(answer)
-
-    def list_subscriptions(
-        self, *, customer_id: str | None = None, status: str = "all", most: int = MOST
-    ) -> list[StripeSubscription]:
-        found = every(self._v1.subscriptions.list, most, customer=customer_id, status=status)
-        return [StripeSubscription.read(item) for item in found]
-
     # --- invoices
 
     def create_invoice(
@@ -333,12 +284,3 @@ class StripeAccount(Corrections):
         return StripeInvoice.read(
             write(self._v1.invoices.mark_uncollectible, invoice_id, key=idempotency_key)
         )
-
-
-def _collection(payment_method_id: str | None, days_until_due: int | None) -> dict[str, Any]:
-    if payment_method_id:
-        return {"default_payment_method": payment_method_id, "payment_behavior": "allow_incomplete"}
-    if days_until_due is not None:
-        return {"collection_method": "send_invoice", "days_until_due": days_until_due}
-    saved = {"save_default_payment_method": "on_subscription"}
-    return {"payment_behavior": "default_incomplete", "payment_settings": saved}

@@ -253,7 +253,11 @@ class StripeSubscriptionItem(Shape):
 
 @dataclass(frozen=True)
 class StripeSubscription(Shape):
-    """A subscription; `status` is Stripe's (`incomplete active past_due canceled` ...)."""
+    """A subscription; `status` is Stripe's (`incomplete active past_due canceled` ...).
+
+    `pending_price_ids` are set while a change waits for its payment, until `pending_until`; `schedule_id`
+    names what changes it at the end of a period.
+    """
 
     id: str
     status: str
@@ -271,9 +275,13 @@ class StripeSubscription(Shape):
     trial_end: datetime | None = None
     default_payment_method: str | None = None
     collection_method: str = "charge_automatically"
+    pending_price_ids: tuple[str, ...] = ()
+    pending_until: datetime | None = None
+    schedule_id: str | None = None
 
     @classmethod
     def _read(cls, values: Values) -> Self:
+        pending = values.get("pending_update") or {}
         return cls(
             id=values["id"],
             status=values["status"],
@@ -291,6 +299,11 @@ class StripeSubscription(Shape):
             trial_end=maybe_instant(values.get("trial_end")),
             default_payment_method=expanded_id(values.get("default_payment_method")),
             collection_method=values.get("collection_method") or "charge_automatically",
+            pending_price_ids=tuple(
+                _required_id(item["price"]) for item in pending.get("subscription_items") or ()
+            ),
+            pending_until=maybe_instant(pending.get("expires_at")),
+            schedule_id=expanded_id(values.get("schedule")),
         )
 
 
