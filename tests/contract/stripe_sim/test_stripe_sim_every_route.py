@@ -166,6 +166,13 @@ def credit_before_payment(api: stripe.StripeClient, v1: Any) -> None:
     assert v1.invoices.retrieve(invoice.id).amount_remaining == 2000
 
 
+def tax_rates(v1: Any) -> None:
+    rate = v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": False})
+    assert v1.tax_rates.retrieve(rate.id).percentage == 19
+    assert v1.tax_rates.update(rate.id, {"description": "standard"}).description == "standard"
+    assert [row.id for row in v1.tax_rates.list({"inclusive": False}).data] == [rate.id]
+
+
 def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
     customer, pro, seat = flows.customer(api, card="pm_card_visa"), flows.price(api), flows.price(api, 500)
     subscription = v1.subscriptions.create(
@@ -243,6 +250,7 @@ def every_route_driven(sim: Running, api: stripe.StripeClient) -> set[tuple[str,
     customers_and_methods(v1)
     invoices(api, v1)
     credit_before_payment(api, v1)
+    tax_rates(v1)
     subscriptions(sim, api, v1)
     webhooks_and_account(v1)
     return set(CheckingClient.driven)

@@ -21,5 +21,6 @@ from provider_federation.testing.stripe_sim.objects import (  # noqa: F401  impo
     subscription_items,
     subscription_schedules,
     subscriptions,
+    tax_rates,
     webhook_endpoints,
 )
