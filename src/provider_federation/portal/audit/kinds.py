@@ -37,6 +37,9 @@ class Kind(StrEnum):
     SUBSCRIPTION_CREATED = "subscription.created"
     SUBSCRIPTION_CHANGED = "subscription.changed"
     SUBSCRIPTION_CANCELLED = "subscription.cancelled"
+    ENTITLEMENT_CHANGED = "entitlement.changed"
+    ENTITLEMENT_PUBLISHED = "entitlement.published"
+    CUSTOMER_DELETED = "customer.deleted"
     # revenue
     USAGE_INVOICED = "revenue.usage_invoiced"
     USAGE_HELD = "revenue.usage_held"

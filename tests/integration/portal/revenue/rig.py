@@ -23,6 +23,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from provider_federation.kit import clock
+from provider_federation.kit.hash_chain import digest
 from provider_federation.portal.directory.keys import NewKey, seal_key
 from provider_federation.portal.directory.models import Instance
 
@@ -137,11 +138,10 @@ class UsageInstance:
                 "leadId": f"lead-{month}-{number}",
                 "leadPublicId": f"L-{month}-{number}",
                 "convertedAt": (start + timedelta(hours=number)).isoformat(),
-                "evidence": "sha256:" + "0" * 64,
             }
             for number in range(first, first + leads)
         ]
-        self.months[month] = {"items": items, "ai": ai, "calls": calls, **more}
+        self.months[month] = {"items": [proven(item) for item in items], "ai": ai, "calls": calls, **more}
 
     def answer(self, target: str) -> tuple[int, dict[str, Any]]:
         self.requests += 1
@@ -179,11 +179,19 @@ class UsageInstance:
                 "calls": used["calls"],
                 "capCents": 999_999,
             },
-            "limits": {"leads": {"used": 0, "limit": 100}},
+            "limits": {
+                name: {"used": used.get(name, 0), "limit": 100} for name in ("leads", "users", "aiCredits")
+            },
         }
         if changes:
             changes()
         return 200, answer
+
+
+def proven(lead: dict[str, str]) -> dict[str, str]:
+    """The lead with the evidence that an honest instance states."""
+    facts = {name: lead[name] for name in ("leadId", "leadPublicId", "convertedAt")}
+    return {**facts, "evidence": digest({**facts, "source": "system"})}
 
 
 def _handler(instance: UsageInstance) -> type[BaseHTTPRequestHandler]:
@@ -227,8 +235,8 @@ def signed(
     """The body and its Stripe-Signature."""
     raw = event if isinstance(event, bytes) else json.dumps(event).encode()
     stamp = str(int(clock.timestamp() if at is None else at))
-    digest = hmac.new(secret.encode(), f"{stamp}.".encode() + raw, hashlib.sha256).hexdigest()
-    return raw, f"t={stamp},v1={digest}"
+    made = hmac.new(secret.encode(), f"{stamp}.".encode() + raw, hashlib.sha256).hexdigest()
+    return raw, f"t={stamp},v1={made}"
 
 
 def deliver(client: Any, event: dict[str, Any] | bytes, **more: Any) -> Any:
