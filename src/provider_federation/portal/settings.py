@@ -95,6 +95,22 @@ PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_… t
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "sha256"
 )  # what this portal expects of its instances
+
+
+
+def _proration(variable: str, default: str) -> str:
+    known = ("always_invoice", "create_prorations", "none", "at_period_end")
+    value = _env.text(variable, default)
+    if value not in known:
+        raise ConfigInvalid(variable, f"must be one of {', '.join(known)}")
+    return value
+
+
+UPGRADE_PRORATION = _proration("PROVIDER_UPGRADE_PRORATION", "always_invoice")
+DOWNGRADE_PRORATION = _proration("PROVIDER_DOWNGRADE_PRORATION", "at_period_end")
+# How long a client in arrears keeps everything, counted from the unpaid invoice.
+GRACE_DAYS = _env.integer("PROVIDER_GRACE_DAYS", 7, low=0, high=90)
+PREVIEW_SECONDS = _env.integer("PORTAL_PREVIEW_SECONDS", 1_800, low=30, high=86_400)
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
 WORKER_DEAD_AFTER_SECONDS = _env.integer("PORTAL_WORKER_DEAD_AFTER_SECONDS", 20, low=3, high=3_600)
@@ -127,6 +143,8 @@ INSTALLED_APPS = [
     "provider_federation.portal.fleet",
     "provider_federation.portal.revenue",
     "provider_federation.portal.billing_runs",
+    "provider_federation.portal.reconciliation",
+    "provider_federation.portal.reports",
     "provider_federation.portal.dashboard",
 ]
 MIDDLEWARE = [

@@ -70,5 +70,11 @@ class Kind(StrEnum):
     BILLING_CANCELLED = "billing_run.cancelled"
     BILLING_RETRIED = "billing_run.retried"
     BILLING_ITEM_HELD = "billing_run.item_held"
+    # reconciliation
+    RECONCILIATION_STARTED = "reconciliation.started"
+    RECONCILED = "reconciliation.done"
+    REPAIR_REQUESTED = "reconciliation.repair_requested"
+    REPAIRED = "reconciliation.repaired"
+    REPAIR_FAILED = "reconciliation.repair_failed"
     # the trail itself
     EXPORTED = "export.made"
