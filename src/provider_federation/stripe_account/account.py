@@ -27,7 +27,7 @@ from provider_federation.stripe_account.shapes import (
     StripeWebhookEndpoint,
 )
 from provider_federation.stripe_account.subscribing import Subscribing
-from provider_federation.stripe_account.transport import DeadlineClient
+from provider_federation.stripe_account.transport import DeadlineClient, Pace
 
 API_VERSION = "2026-10-28.endive"
 LINES_A_CALL = 250
@@ -39,7 +39,12 @@ class StripeAccount(Corrections, Subscribing):
     """
 
     def __init__(
-        self, api_key: str, api_base: str | None = None, timeout: float = 20.0, max_network_retries: int = 0
+        self,
+        api_key: str,
+        api_base: str | None = None,
+        timeout: float = 20.0,
+        max_network_retries: int = 0,
+        pace: Pace | None = None,
     ) -> None:
         if not api_key:
             raise ValueError("a Stripe account needs its secret key")
@@ -49,7 +54,7 @@ class StripeAccount(Corrections, Subscribing):
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=DeadlineClient(timeout),
+            http_client=DeadlineClient(timeout, pace),
         ).v1
 
     def __repr__(self) -> str:
