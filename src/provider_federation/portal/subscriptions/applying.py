@@ -18,7 +18,9 @@ from provider_federation.kit import clock
 from provider_federation.money import find_plan
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.account import plan_of, provider_account
+from provider_federation.portal.subscriptions.changes import settle_changes
 from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.entitlements import update_entitlement
 from provider_federation.portal.subscriptions.figures import StripeFigures
 from provider_federation.portal.subscriptions.models import (
     ENDED,
@@ -90,6 +92,8 @@ def apply_subscription(fresh: StripeSubscription, *, seen: int) -> Subscription:
         _copy(row, fresh)
         row.save()
         note_plan(row, fresh)
+        settle_changes(row, fresh)
+        update_entitlement(row.instance)
     return row
 
 
@@ -120,6 +124,7 @@ def apply_invoice(fresh: StripeInvoice, *, seen: int) -> SubscriptionInvoice:
         copy_figures(row, fresh)
         row.save()
         _keep_link(subscription)
+        update_entitlement(subscription.instance)
     return row
 
 
@@ -174,6 +179,8 @@ def _since(row: Subscription, fresh: StripeSubscription | None) -> datetime:
 
 def _locked_row(fresh: StripeSubscription) -> Subscription:
     expected = _expected_row(fresh)
+    # The client first, then its subscription: everybody takes these locks in this order.
+    Instance.objects.select_for_update(no_key=True).get(pk=expected.instance_id)
     return Subscription.objects.select_for_update().select_related("instance").get(pk=expected.pk)
 
 
@@ -215,7 +222,7 @@ def _copy(row: Subscription, fresh: StripeSubscription) -> None:
     row.stripe_subscription_id = fresh.id
     row.status = fresh.status
     row.cancel_at_period_end = fresh.cancel_at_period_end
-    row.cancelled_at, row.ended_at = fresh.canceled_at, fresh.ended_at
+    row.cancelled_at, row.ended_at, row.trial_end = fresh.canceled_at, fresh.ended_at, fresh.trial_end
     if fresh.items:
         item = fresh.items[0]
         row.current_period_start, row.current_period_end = item.period_start, item.period_end

@@ -17,11 +17,14 @@ from provider_federation.money.plans import terms_of_period
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.models import (
     ENDED,
+    WAITING,
     CapChange,
+    ChangeState,
     PlanChange,
     PlanCode,
     Status,
     Subscription,
+    SubscriptionChange,
     SubscriptionInvoice,
 )
 
@@ -79,6 +82,13 @@ def plan_history(instance: Instance) -> list[PlanChange]:
 def current_subscription(instance: Instance) -> Subscription | None:
     """The one that has not ended, or None."""
     return Subscription.objects.filter(instance=instance).exclude(status__in=ENDED).first()
+
+
+def change_under_way(subscription: Subscription) -> SubscriptionChange | None:
+    """The change that is being carried out, waits for its payment, or is scheduled."""
+    open_states = (ChangeState.CARRYING_OUT, *WAITING)
+    rows = SubscriptionChange.objects.filter(subscription=subscription, state__in=open_states)
+    return rows.order_by("created_at").first()
 
 
 def get_subscription(subscription_id: str) -> Subscription:

@@ -25,7 +25,7 @@ from provider_federation.portal.revenue.services.applying import refresh_any_inv
 from provider_federation.portal.revenue.services.jobs import defer_event
 from provider_federation.portal.subscriptions.account import livemode
 from provider_federation.portal.subscriptions.applying import Foreign, refresh_subscription
-from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.services import refresh_customer
 from provider_federation.stripe_account import (
     StripeFailed,
     WebhookIncomplete,
@@ -193,7 +193,7 @@ def _apply_subscription(event: StripeEvent) -> str:
 
 
 def _apply_customer(event: StripeEvent) -> str:
-    customer = customer_of(event.object_id)
+    customer = refresh_customer(event.object_id)
     if customer is not None:
         message = f"The Stripe customer {event.object_id} of {customer.instance} was deleted."
         raise_alert("customer_deleted", f"customer:{event.object_id}", message)
