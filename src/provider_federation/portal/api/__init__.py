@@ -21,6 +21,7 @@ from provider_federation.portal.fleet.api import router as fleet
 from provider_federation.portal.reconciliation.api import router as reconciliation
 from provider_federation.portal.revenue.api import router as revenue
 from provider_federation.portal.revenue.webhook import router as webhooks
+from provider_federation.portal.subscriptions.api import entitlements
 from provider_federation.portal.subscriptions.api import router as subscriptions
 
 View = Callable[..., HttpResponseBase]
@@ -64,6 +65,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider/instances", directory)
     api.add_router("/provider", fleet)
     api.add_router("/provider/billing/subscriptions", subscriptions)
+    api.add_router("/provider/billing/entitlements", entitlements)
     api.add_router("/provider/billing", revenue)
     api.add_router("/provider/billing", reconciliation)
     api.add_router("/webhooks", webhooks)

@@ -137,6 +137,11 @@ def check_preview(row: Subscription, wish: Wish, token: str) -> Preview:
     return anew
 
 
+def proration_date_of(token: str) -> datetime:
+    """From which second the preview prorates. Problem 400 `bad_preview`."""
+    return datetime.fromtimestamp(_opened(token)["d"], UTC)
+
+
 @dataclass(frozen=True)
 class _Bill:
     due: int
