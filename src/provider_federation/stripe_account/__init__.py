@@ -43,6 +43,7 @@ from provider_federation.stripe_account.shapes_corrections import (
     StripeRefund,
 )
 from provider_federation.stripe_account.steps import KEY_LIFE, Done, Patience, Step, run_step
+from provider_federation.stripe_account.transport import Pace
 from provider_federation.stripe_account.webhook import verify_webhook
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Journal",
     "OrderCustomer",
     "OrderLine",
+    "Pace",
     "Patience",
     "Placement",
     "Step",

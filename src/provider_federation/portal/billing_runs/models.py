@@ -87,9 +87,10 @@ class BillingPlanItem(models.Model):
     """One client's part of a run.
 
     Frozen while planned and covered by the hash: `currency plan usage_digest lines total_cents`. `usage` holds the
-    readings they were rated from, by month; `lines` are as revenue.plans.PlannedLine writes them. `previous_cents` is
+    readings they were rated from, by month; `lines` are as revenue.planned.PlannedLine writes them. `previous_cents` is
     the client's usage invoice of the month before (None when there was none). `over_limits` names what of the plan is
     used up. `look_first`: Stripe may know this order already, so it is looked up before anything is created.
+    `reviewed_by` looked at what held the client: jumps and shrunken counters pass when it is planned again.
     """
 
     run = models.ForeignKey(BillingRun, on_delete=models.PROTECT, related_name="items")
@@ -109,6 +110,7 @@ class BillingPlanItem(models.Model):
         UsageInvoice, on_delete=models.PROTECT, null=True, blank=True, related_name="billing_items"
     )
     look_first = models.BooleanField(default=False)
+    reviewed_by = models.CharField(max_length=300, blank=True, default="")
     updated_at = models.DateTimeField()
 
     class Meta:

@@ -3,6 +3,7 @@ them.
 """
 
 from provider_federation.portal.revenue.alerts import raise_alert, resolve_alert
+from provider_federation.portal.revenue.services.abandoning import abandon_order
 from provider_federation.portal.revenue.services.applying import refresh_any_invoice
 from provider_federation.portal.revenue.services.events import (
     apply_event,
@@ -28,6 +29,7 @@ __all__ = [
     "AllRevenue",
     "ClientRevenue",
     "Invoiced",
+    "abandon_order",
     "apply_event",
     "calculate_all_revenue",
     "calculate_revenue",
