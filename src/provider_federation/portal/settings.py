@@ -12,6 +12,7 @@ from provider_federation.kit.env import ConfigInvalid, Environment
 from provider_federation.kit.secrets import parse_master_keys
 from provider_federation.portal.dashboard.theme import UNFOLD  # noqa: F401  Unfold reads it from here
 from provider_federation.portal.database import database_settings
+from provider_federation.portal.receivables.schedule import parse_schedule
 
 _env = Environment()
 DEVELOPMENT = _env.development
@@ -91,11 +92,26 @@ STRIPE_CALLS_A_SECOND = _env.integer(
 )
 # How often the account is looked through for what no webhook told us of; 0 leaves it to the command line.
 PROVIDER_STRIPE_SWEEP_SECONDS = _env.integer("PROVIDER_STRIPE_SWEEP_SECONDS", 3_600, low=0, high=604_800)
+# Days from the due date on which an unpaid invoice is reminded of, and escalated; empty: never.
+PROVIDER_DUNNING_SCHEDULE = _env.text("PROVIDER_DUNNING_SCHEDULE", "-3,1,7,14,21:escalate")
+try:
+    parse_schedule(PROVIDER_DUNNING_SCHEDULE)
+except ValueError as error:
+    raise ConfigInvalid("PROVIDER_DUNNING_SCHEDULE", str(error)) from None
+# Mail: `console` (standard error), `smtp`, or any class of Django's kind by its dotted path.
+_BACKEND = _env.text("PORTAL_EMAIL_BACKEND", "console")
+EMAIL_BACKEND = _BACKEND if "." in _BACKEND else f"django.core.mail.backends.{_BACKEND}.EmailBackend"
+EMAIL_HOST = _env.text("PORTAL_EMAIL_HOST", "localhost")
+EMAIL_PORT = _env.integer("PORTAL_EMAIL_PORT", 587, low=1, high=65_535)
+EMAIL_HOST_USER = _env.text("PORTAL_EMAIL_USER")
+EMAIL_HOST_PASSWORD = _env.text("PORTAL_EMAIL_PASSWORD")
+EMAIL_USE_TLS = _env.flag("PORTAL_EMAIL_TLS", default=True)
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = _env.text("PORTAL_EMAIL_FROM", "billing@localhost")
 PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_… that each usage invoice carries
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "sha256"
 )  # what this portal expects of its instances
-
 
 
 def _proration(variable: str, default: str) -> str:
@@ -143,6 +159,7 @@ INSTALLED_APPS = [
     "provider_federation.portal.fleet",
     "provider_federation.portal.revenue",
     "provider_federation.portal.billing_runs",
+    "provider_federation.portal.receivables",
     "provider_federation.portal.reconciliation",
     "provider_federation.portal.reports",
     "provider_federation.portal.dashboard",

@@ -30,6 +30,7 @@ from provider_federation.portal.billing_runs.services import wake_forgotten
 from provider_federation.portal.fleet.execution import fail_orphans
 from provider_federation.portal.fleet.sync import schedule_due
 from provider_federation.portal.reaper import forget_old_jobs, requeue_lost_jobs
+from provider_federation.portal.receivables.services.schedule import schedule_receivables
 from provider_federation.portal.revenue.services import defer_forgotten
 from provider_federation.portal.subscriptions.entitlements import update_arrears
 from provider_federation.portal.subscriptions.jobs import defer_unfinished
@@ -177,6 +178,7 @@ def _with_connection(work: Callable[[], object]) -> None:
 def _keep_house() -> None:
     fail_orphans()
     defer_forgotten()
+    schedule_receivables()
     update_arrears()
     defer_unfinished()
     wake_forgotten()

@@ -65,6 +65,7 @@ class StripeLine(Shape):
     metadata: Mapping[str, str]
     period_start: datetime | None = None
     period_end: datetime | None = None
+    tax_on_top: int = 0
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -77,6 +78,7 @@ class StripeLine(Shape):
             metadata=metadata_of(values),
             period_start=maybe_instant(period.get("start")),
             period_end=maybe_instant(period.get("end")),
+            tax_on_top=tax_of({"total_taxes": values.get("taxes")}, "exclusive"),
         )
 
 

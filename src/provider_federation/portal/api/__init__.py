@@ -18,6 +18,7 @@ from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.kit.web.openapi import DescribedApi
 from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
+from provider_federation.portal.receivables.api import router as receivables
 from provider_federation.portal.reconciliation.api import router as reconciliation
 from provider_federation.portal.revenue.api import router as revenue
 from provider_federation.portal.revenue.webhook import router as webhooks
@@ -67,6 +68,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider/billing/subscriptions", subscriptions)
     api.add_router("/provider/billing/entitlements", entitlements)
     api.add_router("/provider/billing", revenue)
+    api.add_router("/provider/billing", receivables)
     api.add_router("/provider/billing", reconciliation)
     api.add_router("/webhooks", webhooks)
     return api

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,17 @@ from provider_federation.portal.subscriptions.models import (
     SubscriptionInvoice,
 )
 
+Check = Callable[[Instance, datetime], bool]
+_ARREARS: list[Check] = []
+
+
+def restricts(check: Check) -> None:
+    """Have `check(instance, at)` say whether a client owes something else for too long (an invoice that was
+    escalated). For upper rooms, from their AppConfig.ready; they call `update_entitlement` when it changes.
+    """
+    if check not in _ARREARS:
+        _ARREARS.append(check)
+
 
 def entitled_now(instance: Instance, at: datetime) -> Entitled:
     """The plan in force and what is left of it when the client is in arrears for too long."""
@@ -28,7 +40,8 @@ def entitled_now(instance: Instance, at: datetime) -> Entitled:
     if row is None:
         return entitled_to(BASE)
     until = grace_until(row)
-    return entitled_to(find_plan(row.plan), in_arrears=until is not None and at >= until)
+    in_arrears = (until is not None and at >= until) or any(check(instance, at) for check in _ARREARS)
+    return entitled_to(find_plan(row.plan), in_arrears=in_arrears)
 
 
 def arrears_since(row: Subscription) -> datetime | None:

@@ -74,7 +74,7 @@ def apply_event(event_pk: int) -> None:
         return
     StripeEvent.objects.filter(pk=event.pk).update(attempts=F("attempts") + 1)
     try:
-        note = "; ".join(handler(event) for handler in _handlers(event.type))
+        note = "; ".join(filter(None, (handler(event) for handler in _handlers(event.type))))
     except Foreign as foreign:
         _foreign(event, foreign)
     except StripeFailed as failure:
