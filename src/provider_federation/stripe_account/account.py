@@ -194,8 +194,11 @@ class StripeAccount(Corrections, Subscribing):
         idempotency_key: str,
         days_until_due: int = 30,
         description: str | None = None,
+        tax_rates: Sequence[str] = (),
     ) -> StripeInvoice:
-        """An empty draft that takes no pending items and never advances by itself; lines follow."""
+        """An empty draft that takes no pending items and never advances by itself; lines follow. Stripe
+        reckons `tax_rates` (ids) on each line.
+        """
         answer = write(
             self._v1.invoices.create,
             key=idempotency_key,
@@ -206,6 +209,7 @@ class StripeAccount(Corrections, Subscribing):
             days_until_due=days_until_due,
             pending_invoice_items_behavior="exclude",
             description=description or None,
+            default_tax_rates=list(tax_rates) or None,
             metadata=dict(metadata),
         )
         return StripeInvoice.read(answer)

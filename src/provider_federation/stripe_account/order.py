@@ -78,6 +78,7 @@ class InvoiceOrder:
     days_until_due: int = 30
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tax_rates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_key(self.key)

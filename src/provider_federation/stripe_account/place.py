@@ -143,6 +143,7 @@ class Placement:
             idempotency_key=idempotency_key,
             days_until_due=order.days_until_due,
             description=order.description,
+            tax_rates=order.tax_rates,
         )
         self._seen = created
         return created.id

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
@@ -73,6 +74,7 @@ def order_of(row: UsageInvoice) -> InvoiceOrder:
         currency=row.currency,
         lines=lines,
         description=f"Usage in {row.period}",
+        tax_rates=tuple(settings.PROVIDER_STRIPE_TAX_RATES),
         metadata={
             "clientOrgId": row.instance.org_id,
             "period": row.period,
