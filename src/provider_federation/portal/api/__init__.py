@@ -20,6 +20,7 @@ from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
 from provider_federation.portal.receivables.api import router as receivables
 from provider_federation.portal.reconciliation.api import router as reconciliation
+from provider_federation.portal.reports.api import router as reports
 from provider_federation.portal.revenue.api import router as revenue
 from provider_federation.portal.revenue.webhook import router as webhooks
 from provider_federation.portal.subscriptions.api import entitlements
@@ -70,6 +71,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider/billing", revenue)
     api.add_router("/provider/billing", receivables)
     api.add_router("/provider/billing", reconciliation)
+    api.add_router("/provider/reports", reports)
     api.add_router("/webhooks", webhooks)
     return api
 

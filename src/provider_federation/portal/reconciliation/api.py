@@ -16,7 +16,7 @@ from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.fleet.wire import FAILURES
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.reconciliation import queries, services
-from provider_federation.portal.reconciliation.export import rows_csv
+from provider_federation.portal.reconciliation.export import csv_file, rows_csv
 from provider_federation.portal.reconciliation.schemas import (
     OneReportOut,
     RepairIn,
@@ -119,7 +119,7 @@ def rows_as_csv(
     report = queries.get_report(report_id)
     text = rows_csv(queries.all_rows(report, queries.RowFilter(kind=class_, client_org_id=clientOrgId)))
     record(Kind.EXPORTED, _actor(request), f"reconciliation:{report.pk}", rows=text.count("\r\n") - 1)
-    return csv_response(text, f"reconciliation-{report.period}.csv")
+    return csv_file(text, f"reconciliation-{report.period}.csv")
 
 
 @router.post(
@@ -140,14 +140,6 @@ def repair(request: HttpRequest, report_id: str, payload: RepairIn) -> Status[Re
     planned = [planned_repair_out(row) for row in found]
     out = RepairOut(dry_run=payload.dry_run, queued=queued, planned=planned)
     return Status(200 if payload.dry_run else 202, out)
-
-
-def csv_response(text: str, name: str) -> HttpResponse:
-    """A download that no browser opens as a page."""
-    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
-    return response
 
 
 def _actor(request: HttpRequest) -> str:

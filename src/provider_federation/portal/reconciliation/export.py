@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable
 from itertools import islice
 
+from django.http import HttpResponse
+
 from provider_federation.portal.fleet.export import MOST_ROWS, safe_cell
 from provider_federation.portal.reconciliation.differences import Says
 from provider_federation.portal.reconciliation.models import ReconciliationRow
@@ -35,6 +37,14 @@ def rows_csv(rows: Iterable[ReconciliationRow]) -> str:
     for row in islice(rows, MOST_ROWS):
         writer.writerow(_cells(row))
     return out.getvalue()
+
+
+def csv_file(text: str, name: str) -> HttpResponse:
+    """A download that no browser opens as a page."""
+    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["Cache-Control"] = "no-store"
+    return response
 
 
 def _cells(row: ReconciliationRow) -> list[str | int]:

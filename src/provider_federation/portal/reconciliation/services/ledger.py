@@ -16,6 +16,7 @@ from provider_federation.kit import clock
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.reconciliation.classes import ADOPT, REFETCH, REMOVE_DRAFT
 from provider_federation.portal.reconciliation.differences import Difference, Says
+from provider_federation.portal.reconciliation.services.corrections_side import compare_corrections
 from provider_federation.portal.reconciliation.services.lines import compare_lines
 from provider_federation.portal.reconciliation.services.stripe_side import (
     ORDER,
@@ -86,6 +87,7 @@ def _compare(scope: Scope) -> Comparison:
         *_duplicates(twice, theirs, customers),
         *_not_placed(scope),
         *_subscriptions(scope, customers),
+        *compare_corrections(scope),
     ]
     return Comparison(
         at=clock.now(),

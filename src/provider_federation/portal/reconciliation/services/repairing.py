@@ -14,6 +14,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.sync import rebuild_mirror
+from provider_federation.portal.receivables.services.mirror import refresh_credit_note, refresh_refund
 from provider_federation.portal.reconciliation.classes import ADOPT, REFETCH, REMOVE_DRAFT, RESYNC
 from provider_federation.portal.reconciliation.models import (
     ReconciliationReport,
@@ -99,6 +100,10 @@ def _refetch(row: ReconciliationRow) -> str:
     if row.kind == "subscription":
         subscription = refresh_subscription(row.target)
         return f"The subscription is {subscription.status}."
+    if row.kind == "credit_note":
+        return f"The credit note is {refresh_credit_note(row.target).state}."
+    if row.kind == "refund":
+        return f"The refund is {refresh_refund(row.target).state}."
     invoice = refresh_any_invoice(row.target)
     return f"The invoice {invoice.number or row.target} is {invoice.status}."
 

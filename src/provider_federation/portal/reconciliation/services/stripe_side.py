@@ -15,7 +15,8 @@ from provider_federation.stripe_account import StripeFailed, StripeInvoice, Stri
 
 ORDER = "pf_key"
 """Where place_invoice leaves the order's key in Stripe's metadata."""
-_MOST = 1_000_000
+MOST = 1_000_000
+"""Objects in one list at most: more is an error, never a list that is cut."""
 _WINDOW = timedelta(days=31)
 _EARLY = timedelta(days=2)  # a subscription's invoice is drafted before it is final
 
@@ -43,7 +44,7 @@ def invoices_of(scope: Scope, customers: Mapping[str, Instance], known: set[str]
     for since, before in _windows(scope.period):
         for customer in list(customers) if scope.instance is not None else [None]:
             found = provider_account().list_invoices(
-                customer_id=customer, since=since, before=before, most=_MOST
+                customer_id=customer, since=since, before=before, most=MOST
             )
             yield from (one for one in found if one.id in known or _belongs(one, scope.period))
 
@@ -66,7 +67,7 @@ def lines_of(invoice: StripeInvoice) -> list[StripeLine]:
 def subscriptions_of(scope: Scope, customers: Mapping[str, Instance]) -> list[StripeSubscription]:
     """The account's subscriptions in every state, of the clients in scope."""
     if scope.instance is None:
-        return provider_account().list_subscriptions(most=_MOST)
+        return provider_account().list_subscriptions(most=MOST)
     return [
         one for customer in customers for one in provider_account().list_subscriptions(customer_id=customer)
     ]
