@@ -11,10 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
+from provider_federation.cli.reconcile import reconcile
+
 app = typer.Typer(no_args_is_help=True)
 user = typer.Typer(no_args_is_help=True, help="Operators: the people who sign in to the portal.")
 token = typer.Typer(no_args_is_help=True, help="API tokens: the programs that call the portal.")
 instance = typer.Typer(no_args_is_help=True, help="The directory of client instances.")
+app.command()(reconcile)
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(instance, name="instance")
@@ -253,7 +256,13 @@ def instance_add(
     secret = _hidden("Secret of the key", from_stdin=secret_stdin)
     key = services.NewKey(id=key_id, secret=secret, algorithm=algorithm, scope=scope)
     added = services.add_instance(
-        name=name, org_id=org_id, base_url=base_url, key=key, actor=_actor(), title=title, currency=currency
+        name=name,
+        org_id=org_id,
+        base_url=base_url,
+        key=key,
+        actor=_actor(),
+        title=title,
+        currency=currency,
     )
     print(f"{added.name} is in the directory. {_check_line(added)}")
 
