@@ -17,7 +17,7 @@ from provider_federation.kit import clock
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import StripeSweep, UsageInvoice, UsageStatus
-from provider_federation.portal.revenue.services.applying import refresh_any_invoice
+from provider_federation.portal.revenue.services.applying import ORDER_MARK, refresh_any_invoice
 from provider_federation.portal.revenue.services.jobs import defer_sweep
 from provider_federation.portal.subscriptions.account import provider_account
 from provider_federation.portal.subscriptions.applying import Foreign, refresh_subscription
@@ -149,8 +149,8 @@ def _rows() -> dict[str, UsageInvoice | SubscriptionInvoice]:
 
 def _differs(one: StripeInvoice, row: UsageInvoice | SubscriptionInvoice | None) -> bool:
     if row is None:
-        # A draft of an order is on its way by its own job; that of a subscription is worth knowing.
-        return one.status != "draft" or one.subscription_id is not None
+        # A draft of an order is on its way by its own job; any other is a subscription's, or a stranger.
+        return one.status != "draft" or ORDER_MARK not in one.metadata
     if one.status == "draft":
         return False
     ours = (row.status, row.total_cents, row.paid_cents, row.remaining_cents, row.off_stripe_cents)
