@@ -59,6 +59,11 @@ def _fact(service: Service, value: str) -> str:
     return service.facts[value[1:]] if value.startswith("$") else value
 
 
+_RECEIVABLE = {"stripe_invoice_id": "$receivable"}
+_DISPUTE = {"dispute_id": "00000000-0000-4000-8000-000000000000"}  # nobody disputes anything in this world
+_STATEMENT = {"clientOrgId": "org_acme", "period": "2026-01"}
+
+
 def _version(service: Service) -> dict[str, Any]:
     path = f"/api/provider/instances/{service.facts['other']}"
     return {"version": service.ask("GET", path)["instance"]["version"]}
@@ -159,6 +164,61 @@ PORTAL = {
     ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "GET /api/provider/billing/receivables": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "GET /api/provider/billing/receivables/{stripe_invoice_id}": Sample(path=_RECEIVABLE, reader=None),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes/preview": Sample(
+        lambda _service: {
+            "reference": "p",
+            "lines": [{"position": 1, "amountCents": 100}],
+            "settle": "balance",
+        },
+        path=_RECEIVABLE,
+        answers=(200, 409, 422),
+        reader=None,
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes": Sample(
+        lambda _service: {
+            "reference": f"credit-{next(_NUMBERS)}",
+            "lines": [{"position": 1, "amountCents": 1}],
+            "reason": "order_change",
+            "memo": "a memo",
+            "settle": "balance",
+            "freesLeads": False,
+        },
+        path=_RECEIVABLE,
+        answers=(201, 409, 422),
+    ),  # fmt: skip
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/refunds": Sample(
+        lambda _service: {"reference": f"refund-{next(_NUMBERS)}", "amountCents": 1, "reason": "duplicate"},
+        path=_RECEIVABLE,
+        answers=(422,),  # it is not paid
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/uncollectible": Sample(
+        path=_RECEIVABLE, answers=(200, 409)
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/void": Sample(
+        path=_RECEIVABLE, answers=(200, 409)
+    ),
+    "GET /api/provider/billing/disputes": _LIST,
+    "POST /api/provider/billing/disputes": Sample(
+        lambda _service: {"clientOrgId": "org_acme", "leadId": "lead-1", "claim": "They never called."},
+        answers=(201, 404),
+        ids=("clientOrgId",),
+    ),
+    "GET /api/provider/billing/disputes/{dispute_id}": Sample(path=_DISPUTE, answers=(404,), reader=None),
+    "POST /api/provider/billing/disputes/{dispute_id}/accept": Sample(
+        lambda _service: {"decision": "They are right.", "freesLead": False, "settle": "balance"},
+        path=_DISPUTE,
+        answers=(404,),
+    ),
+    "POST /api/provider/billing/disputes/{dispute_id}/reject": Sample(
+        lambda _service: {"decision": "They called twice."}, path=_DISPUTE, answers=(404,)
+    ),
+    "POST /api/provider/billing/dunning": Sample(),
+    "POST /api/provider/billing/sweep": Sample(),
+    "GET /api/provider/billing/statements": Sample(query=_STATEMENT, reader=None),
+    "GET /api/provider/billing/statements.csv": Sample(query=_STATEMENT, reader=None),
+    "GET /api/provider/billing/statements.pdf": Sample(query=_STATEMENT, reader=None),
     "POST /api/webhooks/provider-stripe": Sample(
         lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True
     ),
