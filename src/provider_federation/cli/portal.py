@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from provider_federation.cli.billing import app as billing
 from provider_federation.cli.reconcile import reconcile
 
 app = typer.Typer(no_args_is_help=True)
@@ -21,6 +22,7 @@ app.command()(reconcile)
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(instance, name="instance")
+app.add_typer(billing, name="billing")
 
 _SETTINGS = "provider_federation.portal.settings"
 _MIGRATION_LOCK = 0x5046_4D49  # any number that nobody else locks in this database

@@ -16,6 +16,7 @@ from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.kit.web.openapi import DescribedApi
+from provider_federation.portal.billing_runs.api import router as billing_runs
 from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
 from provider_federation.portal.receivables.api import router as receivables
@@ -68,6 +69,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider", fleet)
     api.add_router("/provider/billing/subscriptions", subscriptions)
     api.add_router("/provider/billing/entitlements", entitlements)
+    api.add_router("/provider/billing/runs", billing_runs)
     api.add_router("/provider/billing", revenue)
     api.add_router("/provider/billing", receivables)
     api.add_router("/provider/billing", reconciliation)
