@@ -187,7 +187,7 @@ PORTAL = {
         },
         path=_RECEIVABLE,
         answers=(201, 409, 422),
-    ),  # fmt: skip
+    ),
     "POST /api/provider/billing/receivables/{stripe_invoice_id}/refunds": Sample(
         lambda _service: {"reference": f"refund-{next(_NUMBERS)}", "amountCents": 1, "reason": "duplicate"},
         path=_RECEIVABLE,

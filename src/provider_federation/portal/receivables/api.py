@@ -57,16 +57,16 @@ def list_receivables(
     clientOrgId: Text = None,
     overdue: bool = False,
     limit: Limit = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> dict[str, Any]:
-    refuse_unknown_query(request, ("clientOrgId", "overdue", "limit", "offset"))
+    refuse_unknown_query(request, ("clientOrgId", "overdue", "limit", "page"))
     found = queries.open_receivables(get_by_org(clientOrgId) if clientOrgId is not None else None)
     rows = [one for one in found if queries.days_overdue(one)] if overdue else found
     return {
         "ok": True,
-        "items": [receivable_out(one) for one in rows[offset : offset + limit]],
+        "items": [receivable_out(one) for one in rows[(page - 1) * limit : page * limit]],
         "count": len(rows),
-        "nextOffset": offset + limit if offset + limit < len(rows) else None,
+        "nextPage": page + 1 if page * limit < len(rows) else None,
         "ages": ages_out(queries.ages(found)),
     }
 
