@@ -100,6 +100,13 @@ def _run(service: Service) -> dict[str, Any]:
     return {"action": "preview", "instanceIds": [service.facts["acme"]], "params": {"range": "d30"}}
 
 
+def _entitlement(_service: Service) -> dict[str, Any]:
+    return {
+        "version": next(_NUMBERS), "plan": "PRO", "state": "full", "support": "email", "validFrom": "2026-03-10T12:00:00Z",
+        "limits": {"leads": 1000, "users": None, "aiCredits": 5000},
+    }  # fmt: skip
+
+
 def _event(number: int) -> dict[str, Any]:
     return {
         "id": f"evt_bad_input_{number}", "object": "event", "type": "invoice.paid", "created": 1_790_000_000, "livemode": False,
@@ -149,6 +156,26 @@ PORTAL = {
     ),
     "DELETE /api/provider/billing/subscriptions/{subscription_id}": Sample(
         path={"subscription_id": "$subscription"}
+    ),
+    "GET /api/provider/billing/subscriptions/export.csv": _LIST,
+    "POST /api/provider/billing/subscriptions/{subscription_id}/preview": Sample(
+        lambda _service: {"planId": "ELITE", "prorationBehavior": "always_invoice"},
+        path={"subscription_id": "$subscription"},
+        answers=(200, 409),  # ended, or not paid yet
+        reader=None,
+    ),
+    "PUT /api/provider/billing/subscriptions/{subscription_id}": Sample(
+        lambda _service: {"planId": "ELITE"}, path={"subscription_id": "$subscription"}, answers=(200, 409)
+    ),
+    "POST /api/provider/billing/subscriptions/{subscription_id}/resume": Sample(
+        path={"subscription_id": "$subscription"}, answers=(200, 409)
+    ),
+    "DELETE /api/provider/billing/subscriptions/{subscription_id}/change": Sample(
+        path={"subscription_id": "$subscription"}
+    ),
+    "GET /api/provider/billing/entitlements": _LIST,
+    "POST /api/provider/billing/entitlements/{client_org_id}/publish": Sample(
+        path={"client_org_id": "org_acme"}, answers=(202,)
     ),
     "GET /api/provider/billing/revenue": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "POST /api/provider/billing/revenue": Sample(
@@ -248,5 +275,7 @@ INSTANCE = {
     "GET /api/provider/usage": Sample(query={"period": "2026-01"}, reader=None),
     "GET /api/system/federation.status": Sample(reader=None, anonymous=200),
     "GET /api/federation/changes": _READ,
+    "GET /api/federation/entitlements": _READ,
+    "POST /api/federation/entitlements": Sample(_entitlement),
 }
 SAMPLES = {"portal": PORTAL, "instance": INSTANCE}
