@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check fuzz pins format bench-transport clean
+.PHONY: help demo test check fuzz pins format bench-transport bench-reports clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
@@ -40,6 +40,9 @@ pins: $(VENV)/.dev    ## write requirements/*.txt again from pyproject.toml
 
 bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the portal's HTTP client
 	$(BIN)/python bench/transport.py
+
+bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoices; writes its section of docs/performance.md
+	$(BIN)/python bench/reports.py
 
 clean:          ## remove the environment and the demo's data
 	rm -rf $(VENV) .demo .data

@@ -6,9 +6,11 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.subscriptions.figures import StripeFigures
+from provider_federation.portal.subscriptions.figures import REPORTED, StripeFigures
 
 
 class UsageStatus(models.TextChoices):
@@ -74,7 +76,13 @@ class UsageInvoice(StripeFigures):
                 condition=Q(period_end__gt=models.F("period_start")), name="revenue_period_forward"
             ),
         ]
-        indexes = [models.Index(fields=["period", "status"], name="revenue_period_status")]
+        indexes = [
+            models.Index(fields=["period", "status"], name="revenue_period_status"),
+            # The reports' figures without the rows: they are wide, a month's sums are not.
+            models.Index(
+                fields=["finalized_at"], include=["id", "instance", *REPORTED], name="revenue_invoice_reported"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.number or f"{self.instance_id} {self.period}"
@@ -103,6 +111,13 @@ class UsageLine(models.Model):
             models.UniqueConstraint(fields=["invoice", "position"], name="revenue_line_position"),
             models.CheckConstraint(
                 condition=Q(amount_cents__gte=0) & Q(quantity__gte=0), name="revenue_line_not_negative"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["invoice", "kind"],
+                include=["amount_cents", "quantity", "late_for"],
+                name="revenue_line_reported",
             ),
         ]
 
@@ -151,10 +166,28 @@ class UsageSnapshot(models.Model):
     usage = models.JSONField()
     digest = models.CharField(max_length=64)
     seen_at = models.DateTimeField()
+    # What the reports add up, kept out of the JSON by the database itself.
+    ai_cost = models.GeneratedField(
+        expression=Cast(KT("usage__aiCost"), models.DecimalField(max_digits=40, decimal_places=20)),
+        output_field=models.DecimalField(max_digits=40, decimal_places=20, null=True),
+        db_persist=True,
+    )
+    currency = models.GeneratedField(
+        expression=Cast(KT("usage__currency"), models.CharField(max_length=16)),
+        output_field=models.CharField(max_length=16, null=True),
+        db_persist=True,
+    )
 
     class Meta:
         ordering = ["instance", "period"]
         constraints = [models.UniqueConstraint(fields=["instance", "period"], name="revenue_snapshot_once")]
+        indexes = [
+            models.Index(
+                fields=["period"],
+                include=["instance", "currency", "ai_cost"],
+                name="revenue_snapshot_reported",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.instance_id} {self.period}"

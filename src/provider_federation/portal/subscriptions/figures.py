@@ -5,6 +5,17 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+REPORTED = (
+    "status",
+    "currency",
+    "due_at",
+    *(
+        f"{name}_cents"
+        for name in ("total", "tax", "paid", "off_stripe", "remaining", "credited_unpaid", "credited_paid")
+    ),
+)
+"""The columns that the reports add up: an index that carries them answers without the rows."""
+
 
 class InvoiceStatus(models.TextChoices):
     """Stripe's own words for a finalised invoice; an invoice before that is `draft`."""

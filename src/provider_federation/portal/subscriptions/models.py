@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.subscriptions.figures import InvoiceStatus, StripeFigures
+from provider_federation.portal.subscriptions.figures import REPORTED, InvoiceStatus, StripeFigures
 
 
 class PlanCode(models.TextChoices):
@@ -294,7 +294,12 @@ class SubscriptionInvoice(StripeFigures):
 
     class Meta(StripeFigures.Meta):
         ordering = ["-billed_at", "-id"]
-        indexes = [models.Index(fields=["instance", "billed_at"], name="subscriptions_invoice_month")]
+        indexes = [
+            models.Index(fields=["instance", "billed_at"], name="subscriptions_invoice_month"),
+            models.Index(
+                fields=["finalized_at"], include=["id", "instance", *REPORTED], name="subscriptions_reported"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.number or self.stripe_invoice_id or str(self.pk)

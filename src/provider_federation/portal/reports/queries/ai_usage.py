@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from django.db.models import CharField, DecimalField, F, QuerySet, Sum, Value
-from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Coalesce, NullIf
+from django.db.models import CharField, F, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce, NullIf
 
 from provider_federation.money import round_half_up
 from provider_federation.portal.directory.models import Instance
@@ -81,11 +80,8 @@ def _usage(cost: Decimal | None, billed: int | None, currency: str) -> AiUsage:
 def _costs(window: Window, by: Grouping, client: Instance | None) -> Iterable[Mapping[str, Any]]:
     rows = UsageSnapshot.objects.filter(period__in=window.labels).order_by()
     rows = rows.filter(instance=client) if client is not None else rows
-    cost = Cast(KT("usage__aiCost"), DecimalField(max_digits=40, decimal_places=20))
-    keyed = rows.annotate(
-        key=F("period" if by == "month" else "instance_id"), money=KT("usage__currency"), exact=cost
-    )
-    return keyed.values("key", "money").annotate(cost=Sum("exact"))
+    keyed = rows.annotate(key=F("period" if by == "month" else "instance_id"), money=F("currency"))
+    return keyed.values("key", "money").annotate(cost=Sum("ai_cost"))
 
 
 def _billed(window: Window, by: Grouping, client: Instance | None) -> QuerySet[Any, Any]:

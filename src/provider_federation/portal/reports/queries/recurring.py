@@ -8,11 +8,11 @@ so that a month's `closing` is `opening` and its movements, to the cent.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -43,12 +43,6 @@ class Movement:
     def closing(self) -> int:
         return self.opening + self.new + self.expansion + self.contraction + self.churn + self.reactivation
 
-    def plus(self, other: Movement) -> Movement:
-        """Field by field."""
-        return Movement(
-            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(Movement)}
-        )
-
 
 @dataclass(frozen=True)
 class MovementRow:
@@ -61,17 +55,17 @@ class MovementRow:
 
 def mrr(window: Window, *, client: Instance | None = None) -> list[MovementRow]:
     """Every month of the window in every currency that ever recurred in it, oldest first. One query."""
-    sums: dict[tuple[int, str], Movement] = {}
+    sums: dict[str, list[Counter[str]]] = {}
     bounds = [*(one.start for one in window.months), window.end]
     for _, events in _timelines(window, client):
         for currency in {currency for _, currency, _ in events}:
-            for number, movement in _movements([one for one in events if one[1] == currency], bounds):
-                sums[number, currency] = sums.get((number, currency), Movement()).plus(movement)
-    currencies = sorted({currency for _, currency in sums})
+            months = sums.setdefault(currency, [Counter() for _ in window.months])
+            for number, name, cents in _movements([one for one in events if one[1] == currency], bounds):
+                months[number][name] += cents
     return [
-        MovementRow(month.label, currency, sums.get((number, currency), Movement()))
+        MovementRow(month.label, currency, Movement(**sums[currency][number]))
         for number, month in enumerate(window.months)
-        for currency in currencies
+        for currency in sorted(sums)
     ]
 
 
@@ -98,34 +92,29 @@ def _events(changes: list[Any]) -> Iterator[Event]:
             yield at, money, fee
 
 
-def _movements(events: list[Event], bounds: list[datetime]) -> Iterator[tuple[int, Movement]]:
-    """The months in which the client recurs or moves, by number."""
-    instants = [at for at, _, _ in events]
-    before = 0
-    paid_before = False
-    for number, (start, end) in enumerate(pairwise(bounds)):
-        first, last = bisect_left(instants, start), bisect_left(instants, end)
-        if number == 0:
-            before = events[first - 1][2] if first else 0
-            paid_before = any(fee for _, _, fee in events[:first])
-        after = events[last - 1][2] if last else 0
-        if before or after:
-            yield number, _movement(before, after, paid_before=paid_before)
-        paid_before = paid_before or any(fee for _, _, fee in events[first:last])
-        before = after
+def _movements(events: list[Event], bounds: list[datetime]) -> Iterator[tuple[int, str, int]]:
+    """A client's part of each month: its number, which figure of `Movement`, how much."""
+    at = 0
+    level, paid_before = 0, False
+    for number, end in enumerate(bounds, -1):
+        before, paid = level, paid_before
+        while at < len(events) and events[at][0] < end:
+            level = events[at][2]
+            paid_before = paid_before or level > 0
+            at += 1
+        if number < 0:
+            continue
+        if before:
+            yield number, "opening", before
+        if level:
+            yield number, "clients", 1
+        if level != before:
+            yield number, _name(before, level, paid_before=paid), level - before
 
 
-def _movement(before: int, after: int, *, paid_before: bool) -> Movement:
-    here = Movement(opening=before, clients=1 if after else 0)
-    if before == after:
-        return here
+def _name(before: int, after: int, *, paid_before: bool) -> str:
     if not before:
-        return replace(here, reactivation=after) if paid_before else replace(here, new=after)
+        return "reactivation" if paid_before else "new"
     if not after:
-        return replace(here, churn=-before)
-    return replace(here, **{"expansion" if after > before else "contraction": after - before})
-
-
-def latest(rows: Iterable[MovementRow]) -> dict[str, Movement]:
-    """The newest month's movement, by currency."""
-    return {row.currency: row.movement for row in rows}
+        return "churn"
+    return "expansion" if after > before else "contraction"
