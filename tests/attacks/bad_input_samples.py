@@ -61,6 +61,7 @@ def _fact(service: Service, value: str) -> str:
 
 _RECEIVABLE = {"stripe_invoice_id": "$receivable"}
 _DISPUTE = {"dispute_id": "00000000-0000-4000-8000-000000000000"}  # nobody disputes anything in this world
+_BILLING_RUN = {"run_id": "00000000-0000-4000-8000-000000000000"}  # nor was anything planned in it
 _STATEMENT = {"clientOrgId": "org_acme", "period": "2026-01"}
 
 
@@ -188,6 +189,23 @@ PORTAL = {
     "POST /api/provider/billing/invoices/{invoice_id}/release": Sample(
         path={"invoice_id": "$usage_invoice"},
         answers=(200, 409),  # it is not held
+    ),
+    "POST /api/provider/billing/runs": Sample(
+        body=lambda _service: {"period": last_month("org_acme")["periodStart"][:7]}, answers=(202, 409)
+    ),
+    "GET /api/provider/billing/runs": _LIST,
+    "GET /api/provider/billing/runs/{run_id}": Sample(path=_BILLING_RUN, answers=(404,), reader=None),
+    "GET /api/provider/billing/runs/{run_id}/items": Sample(path=_BILLING_RUN, answers=(404,), reader=None),
+    "GET /api/provider/billing/runs/{run_id}/report.csv": Sample(
+        path=_BILLING_RUN, answers=(404,), reader=None
+    ),
+    "POST /api/provider/billing/runs/{run_id}/approve": Sample(
+        body=lambda _service: {"planHash": "sha256:" + "0" * 64}, path=_BILLING_RUN, answers=(404,)
+    ),
+    "POST /api/provider/billing/runs/{run_id}/execute": Sample(path=_BILLING_RUN, answers=(404,)),
+    "POST /api/provider/billing/runs/{run_id}/cancel": Sample(path=_BILLING_RUN, answers=(404,)),
+    "POST /api/provider/billing/runs/{run_id}/retry": Sample(
+        body=lambda _service: {"clientOrgIds": [], "reviewed": False}, path=_BILLING_RUN, answers=(404,)
     ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),

@@ -140,6 +140,11 @@ def list_items(
     return ItemPage(items[:limit], encode_cursor(start + limit) if more else None)
 
 
+def review(run: BillingRun, state: str = "") -> QuerySet[BillingPlanItem]:
+    """The items of a run with `change`: how far each total is from last month's, up or down."""
+    return _sorted(run, state, "client")
+
+
 def every_item(run: BillingRun) -> Iterator[BillingPlanItem]:
     """All items by client name, a chunk at a time."""
     return _sorted(run, "", "client").iterator(chunk_size=200)
