@@ -195,18 +195,17 @@ def change_plan(request: HttpRequest, subscription_id: uuid.UUID) -> HttpRespons
 def _carry_out(request: HttpRequest, found: Subscription) -> HttpResponse:
     plan = chosen(request.POST, "plan", PlanCode.values)
     timing = chosen(request.POST, "proration", Proration.values)
+    again = f"{reverse('change-plan', args=[found.pk])}?{urlencode({'plan': plan, 'proration': timing})}"
     token = request.POST.get("preview", "")
+    if not plan or not token:
+        return redirect(again)
     try:
-        if not plan or not token:
-            raise Problem(400, "bad_preview", "Preview the change first.")
         changed = services.change_plan(
             found, plan, actor=actor(request), proration=timing, preview_token=token
         )
     except Problem as problem:
         say(request, problem)
-        return redirect(
-            f"{reverse('change-plan', args=[found.pk])}?{urlencode({'plan': plan, 'proration': timing})}"
-        )
+        return redirect(again)
     messages.success(
         request, _SAID.get(changed.change.state if changed.change else "", "The plan is changed.")
     )
