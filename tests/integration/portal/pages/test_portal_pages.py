@@ -28,6 +28,12 @@ READ_PAGES = {
     "add-subscription": "billing.manage",
     "revenue": "billing.read",
     "usage-invoices": "billing.read",
+    "reports": "billing.read",
+    "reports-csv": "billing.read",
+    "reconciliations": "billing.read",
+    "reconciliation": "billing.read",
+    "reconciliation-progress": "billing.read",
+    "reconciliation-csv": "billing.read",
     "webhooks": "billing.read",
     "operators": "operators.manage",
     "add-operator": "operators.manage",
@@ -60,12 +66,19 @@ WRITES = {
     "cancel-run": "fleet.act",
     "retry-run": "fleet.act",
     "cancel-subscription": "billing.manage",
+    "subscriptions-csv": "billing.read",
+    "change-plan": "billing.manage",
+    "resume-subscription": "billing.manage",
+    "withdraw-change": "billing.manage",
+    "publish-entitlement": "billing.manage",
     "release-usage-invoice": "billing.manage",
     "plan-billing-run": "billing.manage",
     "approve-billing-plan": "billing.manage",
     "execute-billing-run": "billing.manage",
     "cancel-billing-run": "billing.manage",
     "retry-billing-run": "billing.manage",
+    "start-reconciliation": "billing.manage",
+    "repair-reconciliation": "billing.manage",
     "retry-webhook": "billing.manage",
     "resolve-alert": "billing.manage",
     "revoke-token": "operators.manage",
@@ -104,7 +117,17 @@ def path_of(name: str, rows=None) -> str:
                 )
             },
             **{one: [rows["run"].pk] for one in ("run", "run-progress", "cancel-run", "retry-run")},
-            **{one: [rows["subscriptions"][0].pk] for one in ("subscription", "cancel-subscription")},
+            **{
+                one: [rows["subscriptions"][0].pk]
+                for one in (
+                    "subscription",
+                    "cancel-subscription",
+                    "change-plan",
+                    "resume-subscription",
+                    "withdraw-change",
+                    "publish-entitlement",
+                )
+            },
             **{one: [rows["instances"][0].pk, month] for one in ("client-revenue", "make-usage-invoice")},
             **{one: [rows["usage"][0].pk] for one in ("usage-invoice", "release-usage-invoice")},
             **{one: [Operator.objects.order_by("pk")[0].pk] for one in ("edit-operator", "set-password")},
@@ -112,6 +135,15 @@ def path_of(name: str, rows=None) -> str:
             "billing-runs": [],
             "plan-billing-run": [],
             "billing-item": [rows["billing_run"].pk, rows["billing_item"].pk],
+            **{
+                one: [rows["reconciliation"].pk]
+                for one in (
+                    "reconciliation",
+                    "reconciliation-progress",
+                    "reconciliation-csv",
+                    "repair-reconciliation",
+                )
+            },
             "retry-webhook": [rows["event"].pk],
             "resolve-alert": [1],
             "revoke-token": ["00000000-0000-0000-0000-000000000000"],

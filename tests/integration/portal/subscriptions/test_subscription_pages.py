@@ -7,7 +7,9 @@ import re
 import pytest
 from django.test import Client
 from tests.integration.portal.subscriptions.moves import moment
+from typer.testing import CliRunner
 
+from provider_federation.cli.subscriptions import app
 from provider_federation.portal.operators.services import add_operator
 from provider_federation.portal.subscriptions.models import Subscription
 
@@ -65,3 +67,24 @@ def test_an_old_preview_is_shown_anew(desk, grow, page, at):
     assert Subscription.objects.get().plan == "PRO"
     assert page.get("/subscriptions/subscriptions.csv?plan=PRO").content.decode().count("\r\n") == 2
     assert "0 of 1 instances know" in page.text("/subscriptions/")
+
+
+def test_the_command_line_shows_changes_and_cancels(desk, grow, at, monkeypatch):
+    monkeypatch.setattr(
+        "provider_federation.cli.portal.load_portal", lambda *_: None
+    )  # Django is loaded already
+    grow("ada")
+    desk.subscribe()
+    at(moment("2026-03-20T12:00:00"))
+
+    def said(*arguments):
+        return CliRunner().invoke(app, [*arguments], catch_exceptions=False).output
+
+    assert "$135.48" in said("preview", "org_ada", "ELITE")
+    assert "plan: done." in said("change", "org_ada", "elite", "--yes")
+    assert "org_ada\tELITE\tactive\t2026-04-10" in said("list")
+    assert "plan: scheduled." in said("change", "org_ada", "PRO", "--yes")
+    assert "withdraw: done." in said("withdraw", "org_ada")
+    assert "2026-04-10 12:00 UTC" in said("cancel", "org_ada")
+    assert "resume: done." in said("resume", "org_ada")
+    assert "It ended." in said("cancel", "org_ada", "--immediate", "--prorate")
