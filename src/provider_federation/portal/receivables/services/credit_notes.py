@@ -162,8 +162,8 @@ def finish_credit_note(note_id: UUID) -> CreditNote:
         return note
     try:
         done = run_step(_step(note), DatabaseJournal(), clock.now, Patience())
-        row = refresh_credit_note(done.result_id)
         refresh_any_invoice(str(note.invoice.stripe_invoice_id))
+        row = refresh_credit_note(done.result_id)
     except StripeFailed as failure:
         _note(note, failure)
         raise problem_of(failure) from failure

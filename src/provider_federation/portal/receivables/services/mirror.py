@@ -38,23 +38,23 @@ _BY_STRIPE = "stripe"
 
 
 def refresh_credit_note(stripe_id: str) -> CreditNote:
-    """Fetch the note and write it, with its refunds. Raises `StripeFailed`, or `Foreign` when its invoice is
-    none of ours.
+    """Fetch the note and write it, its refunds before it: a note that is issued here is whole. Raises
+    `StripeFailed`, or `Foreign` when its invoice is none of ours.
     """
 
-    def attempt() -> tuple[CreditNote, StripeCreditNote]:
+    def attempt() -> CreditNote:
         seen = CreditNote.objects.filter(stripe_credit_note_id=stripe_id).first()
         fresh = provider_account().retrieve_credit_note(stripe_id)
         seen = seen or _asked_note(fresh)
-        return _write_note(fresh, seen), fresh
+        for refund_id, _amount in fresh.refunds:
+            if not Refund.objects.filter(stripe_refund_id=refund_id).exists():
+                refresh_refund(refund_id)
+        return _write_note(fresh, seen)
 
-    row, fresh = look_until_current(attempt)
-    for refund_id, _amount in fresh.refunds:
-        refresh_refund(refund_id, credit_note=row)
-    return row
+    return look_until_current(attempt)
 
 
-def refresh_refund(stripe_id: str, *, credit_note: CreditNote | None = None) -> Refund:
+def refresh_refund(stripe_id: str) -> Refund:
     """Fetch the refund and write it. Raises `StripeFailed`, or `Foreign` when it is of no invoice of ours."""
 
     def attempt() -> Refund:
@@ -62,7 +62,7 @@ def refresh_refund(stripe_id: str, *, credit_note: CreditNote | None = None) -> 
         fresh = provider_account().retrieve_refund(stripe_id)
         seen = seen or _asked_refund(fresh)
         invoice = seen.invoice if seen else _paid_invoice(fresh)
-        return _write_refund(fresh, seen, invoice, credit_note)
+        return _write_refund(fresh, seen, invoice)
 
     return look_until_current(attempt)
 
@@ -159,6 +159,8 @@ def _write_note(fresh: StripeCreditNote, seen: CreditNote | None) -> CreditNote:
         for line in lines:
             line.credit_note = row
         CreditNoteLine.objects.bulk_create(lines)
+        refunds = [refund_id for refund_id, _amount in fresh.refunds]
+        Refund.objects.filter(stripe_refund_id__in=refunds).update(credit_note=row)
         if row.state != before:
             _follow_note(row, before)
     return row
@@ -245,9 +247,7 @@ def _paid_invoice(fresh: StripeRefund) -> Receivable:
     raise Foreign("unknown_refund", f"Stripe's refund {fresh.id} is of no invoice.")
 
 
-def _write_refund(
-    fresh: StripeRefund, seen: Refund | None, invoice: Receivable, credit_note: CreditNote | None
-) -> Refund:
+def _write_refund(fresh: StripeRefund, seen: Refund | None, invoice: Receivable) -> Refund:
     with transaction.atomic():
         row = _locked(Refund, seen) or Refund(
             **about(invoice), instance=invoice.instance, asked_by=_BY_STRIPE, created_at=fresh.created
@@ -257,7 +257,6 @@ def _write_refund(
         row.amount_cents, row.currency = fresh.amount, fresh.currency.lower()
         row.state, row.reason = _refund_state(fresh), fresh.reason or ""
         row.failure, row.refunded_at = fresh.failure or "", fresh.created
-        row.credit_note = credit_note or row.credit_note
         row.version += 1
         row.save(force_insert=seen is None)
         if row.state != before:
