@@ -61,6 +61,12 @@ def _fact(service: Service, value: str) -> str:
     return service.facts[value[1:]] if value.startswith("$") else value
 
 
+_RECEIVABLE = {"stripe_invoice_id": "$receivable"}
+_DISPUTE = {"dispute_id": "00000000-0000-4000-8000-000000000000"}  # nobody disputes anything in this world
+_BILLING_RUN = {"run_id": "00000000-0000-4000-8000-000000000000"}  # nor was anything planned in it
+_STATEMENT = {"clientOrgId": "org_acme", "period": "2026-01"}
+
+
 def _version(service: Service) -> dict[str, Any]:
     path = f"/api/provider/instances/{service.facts['other']}"
     return {"version": service.ask("GET", path)["instance"]["version"]}
@@ -95,6 +101,13 @@ def _edit(service: Service) -> dict[str, Any]:
 
 def _run(service: Service) -> dict[str, Any]:
     return {"action": "preview", "instanceIds": [service.facts["acme"]], "params": {"range": "d30"}}
+
+
+def _entitlement(_service: Service) -> dict[str, Any]:
+    return {
+        "version": next(_NUMBERS), "plan": "PRO", "state": "full", "support": "email", "validFrom": "2026-03-10T12:00:00Z",
+        "limits": {"leads": 1000, "users": None, "aiCredits": 5000},
+    }  # fmt: skip
 
 
 def _event(number: int) -> dict[str, Any]:
@@ -174,6 +187,26 @@ PORTAL = {
     "DELETE /api/provider/billing/subscriptions/{subscription_id}": Sample(
         path={"subscription_id": "$subscription"}
     ),
+    "GET /api/provider/billing/subscriptions/export.csv": _LIST,
+    "POST /api/provider/billing/subscriptions/{subscription_id}/preview": Sample(
+        lambda _service: {"planId": "ELITE", "prorationBehavior": "always_invoice"},
+        path={"subscription_id": "$subscription"},
+        answers=(200, 409),  # ended, or not paid yet
+        reader=None,
+    ),
+    "PUT /api/provider/billing/subscriptions/{subscription_id}": Sample(
+        lambda _service: {"planId": "ELITE"}, path={"subscription_id": "$subscription"}, answers=(200, 409)
+    ),
+    "POST /api/provider/billing/subscriptions/{subscription_id}/resume": Sample(
+        path={"subscription_id": "$subscription"}, answers=(200, 409)
+    ),
+    "DELETE /api/provider/billing/subscriptions/{subscription_id}/change": Sample(
+        path={"subscription_id": "$subscription"}
+    ),
+    "GET /api/provider/billing/entitlements": _LIST,
+    "POST /api/provider/billing/entitlements/{client_org_id}/publish": Sample(
+        path={"client_org_id": "org_acme"}, answers=(202,)
+    ),
     "GET /api/provider/billing/revenue": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "POST /api/provider/billing/revenue": Sample(
         lambda _service: last_month("org_acme"), answers=(200, 201), ids=("clientOrgId",)
@@ -186,8 +219,80 @@ PORTAL = {
         path={"invoice_id": "$usage_invoice"},
         answers=(200, 409),  # it is not held
     ),
+    "POST /api/provider/billing/runs": Sample(
+        body=lambda _service: {"period": last_month("org_acme")["periodStart"][:7]}, answers=(202, 409)
+    ),
+    "GET /api/provider/billing/runs": _LIST,
+    "GET /api/provider/billing/runs/{run_id}": Sample(path=_BILLING_RUN, answers=(404,), reader=None),
+    "GET /api/provider/billing/runs/{run_id}/items": Sample(path=_BILLING_RUN, answers=(404,), reader=None),
+    "GET /api/provider/billing/runs/{run_id}/report.csv": Sample(
+        path=_BILLING_RUN, answers=(404,), reader=None
+    ),
+    "POST /api/provider/billing/runs/{run_id}/approve": Sample(
+        body=lambda _service: {"planHash": "sha256:" + "0" * 64}, path=_BILLING_RUN, answers=(404,)
+    ),
+    "POST /api/provider/billing/runs/{run_id}/execute": Sample(path=_BILLING_RUN, answers=(404,)),
+    "POST /api/provider/billing/runs/{run_id}/cancel": Sample(path=_BILLING_RUN, answers=(404,)),
+    "POST /api/provider/billing/runs/{run_id}/retry": Sample(
+        body=lambda _service: {"clientOrgIds": [], "reviewed": False}, path=_BILLING_RUN, answers=(404,)
+    ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "GET /api/provider/billing/receivables": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "GET /api/provider/billing/receivables/{stripe_invoice_id}": Sample(path=_RECEIVABLE, reader=None),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes/preview": Sample(
+        lambda _service: {
+            "reference": "p",
+            "lines": [{"position": 1, "amountCents": 100}],
+            "settle": "balance",
+        },
+        path=_RECEIVABLE,
+        answers=(200, 409, 422),
+        reader=None,
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes": Sample(
+        lambda _service: {
+            "reference": f"credit-{next(_NUMBERS)}",
+            "lines": [{"position": 1, "amountCents": 1}],
+            "reason": "order_change",
+            "memo": "a memo",
+            "settle": "balance",
+            "freesLeads": False,
+        },
+        path=_RECEIVABLE,
+        answers=(201, 409, 422),
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/refunds": Sample(
+        lambda _service: {"reference": f"refund-{next(_NUMBERS)}", "amountCents": 1, "reason": "duplicate"},
+        path=_RECEIVABLE,
+        answers=(422,),  # it is not paid
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/uncollectible": Sample(
+        path=_RECEIVABLE, answers=(200, 409)
+    ),
+    "POST /api/provider/billing/receivables/{stripe_invoice_id}/void": Sample(
+        path=_RECEIVABLE, answers=(200, 409)
+    ),
+    "GET /api/provider/billing/disputes": _LIST,
+    "POST /api/provider/billing/disputes": Sample(
+        lambda _service: {"clientOrgId": "org_acme", "leadId": "lead-1", "claim": "They never called."},
+        answers=(201, 404),
+        ids=("clientOrgId",),
+    ),
+    "GET /api/provider/billing/disputes/{dispute_id}": Sample(path=_DISPUTE, answers=(404,), reader=None),
+    "POST /api/provider/billing/disputes/{dispute_id}/accept": Sample(
+        lambda _service: {"decision": "They are right.", "freesLead": False, "settle": "balance"},
+        path=_DISPUTE,
+        answers=(404,),
+    ),
+    "POST /api/provider/billing/disputes/{dispute_id}/reject": Sample(
+        lambda _service: {"decision": "They called twice."}, path=_DISPUTE, answers=(404,)
+    ),
+    "POST /api/provider/billing/dunning": Sample(),
+    "POST /api/provider/billing/sweep": Sample(),
+    "GET /api/provider/billing/statements": Sample(query=_STATEMENT, reader=None),
+    "GET /api/provider/billing/statements.csv": Sample(query=_STATEMENT, reader=None),
+    "GET /api/provider/billing/statements.pdf": Sample(query=_STATEMENT, reader=None),
     "POST /api/webhooks/provider-stripe": Sample(
         lambda _service: _event(next(_NUMBERS)), reader=None, anonymous=200, is_webhook=True
     ),
@@ -224,5 +329,7 @@ INSTANCE = {
     "POST /api/federation/keys": Sample(
         lambda service: {"action": "introduce", "key": _public_key(service)}, answers=(401, 403)
     ),
+    "GET /api/federation/entitlements": _READ,
+    "POST /api/federation/entitlements": Sample(_entitlement),
 }
 SAMPLES = {"portal": PORTAL, "instance": INSTANCE}

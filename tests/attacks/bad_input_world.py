@@ -237,6 +237,8 @@ def _furnish(portal: Service, instance: Service) -> None:
         "POST", "/api/provider/billing/subscriptions", {"clientOrgId": "org_acme", "planId": "PRO"}
     )
     portal.facts["subscription"] = subscribed["subscription"]["id"]
+    owed = portal.ask("GET", "/api/provider/billing/receivables")
+    portal.facts["receivable"] = owed["items"][0]["stripeInvoiceId"]
     usage = portal.ask("POST", "/api/provider/billing/revenue", last_month("org_acme"))
     portal.facts["usage_invoice"] = usage["invoice"]["id"]
 

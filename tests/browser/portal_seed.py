@@ -42,13 +42,107 @@ def fill(*, base_url: str = "http://127.0.0.1:18999") -> dict[str, Any]:
     ]
     usage = _usage(instances)
     event = _events()
+    billing_run = _billing_run(instances)
     return {
         "instances": instances,
         "run": run,
         "subscriptions": [one for one in subscriptions if one],
         "usage": usage,
         "event": event,
+        "billing_run": billing_run,
+        "reconciliation": _reconciliation(instances, usage),
+        "billing_item": billing_run.items.order_by("pk").first(),
     }
+
+
+def _reconciliation(instances: list[Any], usage: list[Any]) -> Any:
+    """A report of last month: one client did not answer, three differences, one of them repaired."""
+    from provider_federation.portal.reconciliation.models import (
+        InstanceAnswer,
+        ReconciliationReport,
+        ReconciliationRow,
+    )
+
+    now = _now()
+    figures = {"usd": {"billed": 61_234, "paid": 31_234, "collected": 31_234, "outstanding": 30_000}}
+    stripe = {"usd": {**figures["usd"], "paid": 61_234, "collected": 61_234, "outstanding": 0}}
+    report = ReconciliationReport.objects.create(
+        period=usage[0].period, status="done", requested_by=f"operator:{BILLING}", created_at=now,
+        ledger_at=now, finished_at=now, figures={"portal": figures, "stripe": stripe},
+    )  # fmt: skip
+    for number, instance in enumerate(instances):
+        InstanceAnswer.objects.create(
+            report=report, instance=instance, state="failed" if number == 1 else "answered", at=now,
+            code="timed_out" if number == 1 else "", sentence="It did not answer in time." if number == 1 else "",
+        )  # fmt: skip
+    rows = (
+        (
+            "status",
+            "PF-0000 has two states: open in the portal, paid in Stripe.",
+            "open",
+            "paid",
+            "refetch",
+            0,
+        ),
+        (
+            "line_amount",
+            "PF-0000, “3 converted leads”: 30000 in the portal, 29900 in Stripe.",
+            30_000,
+            29_900,
+            "",
+            100,
+        ),
+        (
+            "mirror_differs",
+            "The invoice 7 of Acme: 100 in the mirror, 200 at the instance.",
+            100,
+            None,
+            "resync",
+            0,
+        ),
+    )
+    for number, (kind, message, here, there, repair, gap) in enumerate(rows):
+        ReconciliationRow.objects.create(
+            report=report, instance=instances[0], kind=kind, subject=f"usage_invoice:{number}", message=message,
+            portal=here, stripe=there, repair=repair, gap_cents=gap, currency="usd" if gap else "",
+            repaired_at=now if repair == "resync" else None, target="in_usage_0",
+            repair_note="Its invoices are read again from the beginning." if repair == "resync" else "",
+        )  # fmt: skip
+    return report
+
+
+def _billing_run(instances: list[Any]) -> Any:
+    """A plan of last month that waits for approval, with one client held."""
+    from provider_federation.portal.billing_runs.models import BillingPlanItem, BillingRun
+    from provider_federation.portal.billing_runs.services import hash_plan
+    from provider_federation.portal.revenue.periods import month_now
+
+    period, now = month_now().previous(), _now()
+    run = BillingRun.objects.create(
+        period=period.label, period_start=period.start, period_end=period.end, status="planned",
+        planned_by=f"operator:{BILLING}", created_at=now, planned_at=now,
+    )  # fmt: skip
+    line = {
+        "kind": "leads", "description": f"3 converted leads in {period.label}, $100.00 each", "quantity": 3,
+        "unitPriceCents": 10_000, "amountCents": 30_000, "lateFor": "", "evidence": {"leads": 3},
+        "leads": [[f"l{n}", f"L-{n}", f"{period.label}-0{n}T08:00:00Z", f"sha256:{n:064x}"] for n in (1, 2, 3)],
+    }  # fmt: skip
+    ai = {
+        "kind": "ai", "description": f"AI usage, {period.label}", "quantity": 1, "unitPriceCents": None,
+        "amountCents": 1234, "lateFor": "", "evidence": {"cost": "12.34", "calls": 40}, "leads": [],
+    }  # fmt: skip
+    for number, instance in enumerate(instances):
+        held = number == 1
+        BillingPlanItem.objects.create(
+            run=run, instance=instance, currency=instance.currency, plan="PRO", updated_at=now,
+            state="held" if held else "ready", lines=[] if held else [line, ai],
+            total_cents=0 if held else 31_234, previous_cents=20_000 + number * 500,
+            hold_code="usage_jump" if held else "",
+            hold_reason=f"412 leads after 3 in {period.previous().label}." if held else "",
+        )  # fmt: skip
+    run.plan_hash = hash_plan(run)
+    run.save(update_fields=["plan_hash"])
+    return run
 
 
 def people() -> None:
@@ -297,7 +391,7 @@ def _events() -> Any:
             type="invoice.paid" if at % 2 else "customer.subscription.updated",
             livemode=False,
             object_id=f"in_{at}",
-            payload={},
+            payload="{}",
             received_at=_now() - timedelta(minutes=at),
             attempts=1,
             state=state,

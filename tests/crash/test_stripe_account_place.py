@@ -83,6 +83,7 @@ class Memory:
         with self.lock:
             if self.rows[key, step].result_id is None:
                 self.rows[key, step] = replace(self.rows[key, step], result_id=result_id)
+            return self.rows[key, step].result_id
 
 
 class Crashing:

@@ -17,6 +17,7 @@ from provider_federation.money import (
     UsageLead,
     ai_amount,
     exact_sum,
+    lead_evidence,
     rate,
     round_half_up,
 )
@@ -25,10 +26,9 @@ FEBRUARY = Period.month("2026-02")
 
 
 def lead(number: int, **changes) -> UsageLead:
-    made = UsageLead(
-        f"l{number}", f"L-{number:04d}", FEBRUARY.start + timedelta(minutes=number), f"sha256:{number:064x}"
-    )
-    return replace(made, **changes)
+    made = UsageLead(f"l{number}", f"L-{number:04d}", FEBRUARY.start + timedelta(minutes=number), "")
+    changed = replace(made, **changes)
+    return changed if changed.evidence else replace(changed, evidence=lead_evidence(changed))
 
 
 def usage(leads=(), cost="0", **changes) -> Usage:

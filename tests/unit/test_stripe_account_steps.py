@@ -58,6 +58,7 @@ class World:
         if self.rows[step].result_id is None:
             self.rows[step] = replace(self.rows[step], result_id=result_id)
         self.crash()
+        return self.rows[step].result_id
 
     # Stripe
 
@@ -197,7 +198,7 @@ class Slowly:
         self.world.begin(*arguments)
 
     def finish(self, *arguments):
-        self.world.finish(*arguments)
+        return self.world.finish(*arguments)
 
 
 QUICK = Patience(tries=4, sleep=lambda _seconds: None)

@@ -11,13 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
+from provider_federation.cli.billing import app as billing
+from provider_federation.cli.reconcile import reconcile
+from provider_federation.cli.subscriptions import app as subscriptions
+
 app = typer.Typer(no_args_is_help=True)
 user = typer.Typer(no_args_is_help=True, help="Operators: the people who sign in to the portal.")
 token = typer.Typer(no_args_is_help=True, help="API tokens: the programs that call the portal.")
 instance = typer.Typer(no_args_is_help=True, help="The directory of client instances.")
+app.command()(reconcile)
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(instance, name="instance")
+app.add_typer(billing, name="billing")
+app.add_typer(subscriptions, name="subscriptions")
 
 _SETTINGS = "provider_federation.portal.settings"
 _MIGRATION_LOCK = 0x5046_4D49  # any number that nobody else locks in this database

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 
 from provider_federation import __version__
+from provider_federation.instance.entitlements.api import router as entitlements
 from provider_federation.instance.federation.api import router as federation
 from provider_federation.instance.federation.api_keys import router as federation_keys
 from provider_federation.instance.invoicing.api import router as invoicing
@@ -33,6 +34,7 @@ api.add_router("", invoicing)
 api.add_router("", usage)
 api.add_router("", federation)
 api.add_router("", federation_keys)
+api.add_router("", entitlements)
 
 
 @api.exception_handler(MoneyError)

@@ -66,7 +66,7 @@ INSTANCE_ORG_ID = _env.text("INSTANCE_ORG_ID", INSTANCE_NAME)
 INSTANCE_TITLE = _env.text("INSTANCE_TITLE", "Client instance")
 INSTANCE_PLAN = (
     _plan()
-)  # what the client bought from the provider; only the usage route's limits follow from it
+)  # what the client bought, as long as the provider's portal has not said what it may use
 INSTANCE_AI_CAP_CENTS = _env.integer("INSTANCE_AI_CAP_CENTS", 5_000, low=0, high=10_000_000)
 PROVIDER_ZONE = _time_zone()  # the billing months' zone (money rule 3)
 
@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "provider_federation.instance.people",
     "provider_federation.instance.leads",
     "provider_federation.instance.invoicing",
+    "provider_federation.instance.entitlements",
     "provider_federation.instance.usage",
     "provider_federation.instance.federation",
     "provider_federation.instance.pages",

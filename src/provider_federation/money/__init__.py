@@ -29,7 +29,19 @@ from provider_federation.money.plans import (
     terms_in_force,
     terms_of_period,
 )
-from provider_federation.money.rating import HeldReason, RatedLine, Rating, Usage, UsageLead, ai_amount, rate
+from provider_federation.money.rating import (
+    HeldReason,
+    LimitsUsed,
+    RatedLine,
+    Rating,
+    Usage,
+    UsageLead,
+    ai_amount,
+    combine,
+    lead_evidence,
+    over_limits,
+    rate,
+)
 
 __all__ = [
     "DEFAULT_AI_CAP_CENTS",
@@ -43,6 +55,7 @@ __all__ = [
     "BadZone",
     "HeldReason",
     "Limits",
+    "LimitsUsed",
     "MoneyError",
     "Period",
     "Plan",
@@ -55,10 +68,13 @@ __all__ = [
     "ai_amount",
     "check_amount",
     "check_currency",
+    "combine",
     "exact_sum",
     "exponent",
     "find_plan",
     "format_amount",
+    "lead_evidence",
+    "over_limits",
     "parse_day",
     "parse_decimal",
     "parse_window",

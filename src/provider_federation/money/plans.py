@@ -62,6 +62,29 @@ def find_plan(code: str) -> Plan:
     return plan
 
 
+RESTRICTED_TO: Final = BASE
+"""What is left to a client whose fee has not been paid within the grace period."""
+
+
+@dataclass(frozen=True)
+class Entitled:
+    """What a client may use. `state`: `full`, `restricted` (in arrears past the grace period) or `base`."""
+
+    plan: Plan
+    state: str
+    limits: Limits
+    support: str
+
+
+def entitled_to(plan: Plan, *, in_arrears: bool = False) -> Entitled:
+    """What the plan in force gives; `in_arrears` means for longer than the grace period."""
+    if not plan.fee_cents:
+        return Entitled(plan, "base", plan.limits, plan.support)
+    if in_arrears:
+        return Entitled(plan, "restricted", RESTRICTED_TO.limits, RESTRICTED_TO.support)
+    return Entitled(plan, "full", plan.limits, plan.support)
+
+
 @dataclass(frozen=True)
 class PlanTerms:
     """What holds for one client from `since` on, until the next terms. `plan_code` None: no plan any more

@@ -7,9 +7,11 @@ looks wrong holds the client with a reason instead of making a line.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -24,25 +26,36 @@ from provider_federation.money.amount import (
 )
 from provider_federation.money.errors import BadAmount, MoneyError
 from provider_federation.money.period import Period
-from provider_federation.money.plans import LEAD_PRICE_CENTS, PRICE_CURRENCY
+from provider_federation.money.plans import LEAD_PRICE_CENTS, PRICE_CURRENCY, Limits
 
 JUMP: Final = 100
 """A hundred times last month's leads or AI cost is looked at by a person first."""
 MAXIMUM_LEADS: Final = 100_000
 MAXIMUM_AI_COST: Final = Decimal(1_000_000)
 """Above these a month's figures are absurd for any client, also for a new one."""
+_LEAD_SOURCE: Final = "system"  # only what the system brought in is billed, and the evidence says so
 
 
 @dataclass(frozen=True)
 class UsageLead:
     """A converted lead as the instance reports it. `evidence` is `sha256:<hex>` over id, public id, time
-    and source.
+    and source; `stated_at` is the time in the very form that the evidence was made over.
     """
 
     lead_id: str
     public_id: str
     converted_at: datetime
     evidence: str
+    stated_at: str = ""
+
+
+@dataclass(frozen=True)
+class LimitsUsed:
+    """What of the plan's limits a client used in the month, as its instance counts."""
+
+    leads: int
+    users: int
+    ai_credits: int
 
 
 @dataclass(frozen=True)
@@ -59,12 +72,13 @@ class Usage:
     ai_cost: Decimal
     ai_calls: int = 0
     lead_count: int | None = None
+    limits: LimitsUsed | None = None
 
 
 @dataclass(frozen=True)
 class RatedLine:
     """One line of a usage invoice. `key` is stable over runs ("lead:<id>", "ai:<period>"); amounts in minor
-    units.
+    units. `late_for` is the label of an earlier period that this belongs to, "" for the one that is billed.
     """
 
     key: str
@@ -75,6 +89,7 @@ class RatedLine:
     lead_id: str | None = None
     evidence: str | None = None
     occurred_at: datetime | None = None
+    late_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,18 +127,22 @@ def rate(
     currency: str = PRICE_CURRENCY,
     previous: Iterable[Usage] = (),
     lead_price: int | None = None,
+    ai_billed: int = 0,
+    late: bool = False,
 ) -> Rating:
     """Rate one client's usage of one period.
 
     `client`, `period`, `currency`: what we asked for, as our own records have it. `already_billed`: lead
     ids that were ever billed to this client. `cap` and `markup`: the AI terms in force that month.
     `previous`: earlier usage of this client that we hold; of the same period it guards against counters
-    that run backwards, of any other against a hundredfold jump. `lead_price` in minor units: $100 unless
-    given, and without one any other currency is held. BadAmount for a cap, markup or price that is ours and
-    wrong.
+    that run backwards, of all against a hundredfold jump. `lead_price` in minor units: $100 unless given,
+    and without one any other currency is held. `ai_billed`: what this period's AI usage was billed before;
+    only the rest up to the cap is billed now. `late`: the period was invoiced before, its lines say so.
+    BadAmount for a cap, markup or price that is ours and wrong.
     """
     check_currency(currency)
     check_amount(cap)
+    check_amount(ai_billed)
     price = _lead_price(lead_price, currency)
     if exact(markup) < 0:
         raise BadAmount("A markup is a fraction of at least 0.")
@@ -134,16 +153,56 @@ def rate(
         {lead.lead_id: lead for lead in usage.leads}.values(),
         key=lambda lead: (lead.converted_at, lead.lead_id),
     )
-    lines = [_lead_line(lead, price, currency) for lead in leads if lead.lead_id not in already_billed]
-    lines += _ai_lines(usage, cap, markup, currency)
-    subtotal = sum(line.amount_cents for line in lines)
-    if subtotal > STRIPE_MAXIMUM:
-        return Rating(
-            (), 0, (HeldReason("amount_too_large", "One invoice cannot hold this amount; split it by hand."),)
+    late_for = period.label if late else ""
+    lines = [
+        _lead_line(lead, price, currency, late_for) for lead in leads if lead.lead_id not in already_billed
+    ]
+    rest = ai_amount(usage.ai_cost, cap=cap, markup=markup, currency=currency) - ai_billed
+    lines += _ai_lines(period, rest, ai_billed, currency, late_for)
+    billed = tuple(lead.lead_id for lead in leads if lead.lead_id in already_billed)
+    return combine([Rating(tuple(lines), 0, (), billed)])
+
+
+def combine(ratings: Iterable[Rating]) -> Rating:
+    """The ratings of one client's periods as one invoice's: a lead that two of them list counts where it
+    comes first, and whatever holds one of them holds all.
+    """
+    lines: dict[str, RatedLine] = {}
+    billed: dict[str, None] = {}
+    reasons: dict[HeldReason, None] = {}
+    for rating in ratings:
+        lines = {line.key: line for line in rating.lines} | lines
+        billed.update(dict.fromkeys(rating.already_billed))
+        reasons.update(dict.fromkeys(rating.held_reasons))
+    subtotal = sum(line.amount_cents for line in lines.values())
+    if not reasons and subtotal > STRIPE_MAXIMUM:
+        reasons[HeldReason("amount_too_large", "One invoice cannot hold this amount; split it by hand.")] = (
+            None
         )
-    return Rating(
-        tuple(lines), subtotal, (), tuple(lead.lead_id for lead in leads if lead.lead_id in already_billed)
-    )
+    if reasons:
+        return Rating((), 0, tuple(reasons))
+    return Rating(tuple(lines.values()), subtotal, (), tuple(billed))
+
+
+def lead_evidence(lead: UsageLead) -> str:
+    """The evidence that an honest instance states for this lead (docs/architecture.md): `sha256:<hex>` over
+    canonical JSON.
+    """
+    stated = lead.stated_at or _milliseconds(lead.converted_at)
+    facts = {
+        "leadId": lead.lead_id,
+        "leadPublicId": lead.public_id,
+        "convertedAt": stated,
+        "source": _LEAD_SOURCE,
+    }
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def over_limits(used: LimitsUsed, limits: Limits) -> tuple[str, ...]:
+    """Which limits of the plan the client passed: of `leads users ai_credits`. It is told of, never charged."""
+    pairs = {name: (getattr(used, name), getattr(limits, name)) for name in ("leads", "users", "ai_credits")}
+    return tuple(name for name, (count, limit) in pairs.items() if limit is not None and count > limit)
 
 
 def ai_amount(
@@ -159,7 +218,7 @@ def _lead_price(given: int | None, currency: str) -> int:
     return LEAD_PRICE_CENTS if currency.upper() == PRICE_CURRENCY else 0
 
 
-def _lead_line(lead: UsageLead, price: int, currency: str) -> RatedLine:
+def _lead_line(lead: UsageLead, price: int, currency: str, late_for: str) -> RatedLine:
     description = f"Converted lead {lead.public_id}"
     return RatedLine(
         f"lead:{lead.lead_id}",
@@ -170,15 +229,20 @@ def _lead_line(lead: UsageLead, price: int, currency: str) -> RatedLine:
         lead.lead_id,
         lead.evidence,
         lead.converted_at,
+        late_for,
     )
 
 
-def _ai_lines(usage: Usage, cap: int, markup: Decimal, currency: str) -> list[RatedLine]:
-    amount = ai_amount(usage.ai_cost, cap=cap, markup=markup, currency=currency)
-    if amount == 0:
-        return []
-    key = f"ai:{usage.period.start.isoformat()}"
-    return [RatedLine(key, "ai", f"AI usage, {usage.period.label}", amount, currency.upper())]
+def _ai_lines(period: Period, amount: int, billed: int, currency: str, late_for: str) -> list[RatedLine]:
+    if amount <= 0:
+        return []  # it shrank after it was billed: a correction is a credit note, never a negative line
+    key = f"ai:{period.start.isoformat()}" + (f":after:{billed}" if billed else "")
+    description = f"AI usage, {period.label}" + (", late" if late_for else "")
+    return [RatedLine(key, "ai", description, amount, currency.upper(), late_for=late_for)]
+
+
+def _milliseconds(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _suspicions(
@@ -202,9 +266,9 @@ def _suspicions(
     yield from _bad_leads(usage, period)
     for earlier in previous:
         if earlier.client == client and earlier.currency.upper() == usage.currency.upper():
-            yield from (
-                _backwards(usage, earlier) if earlier.period == usage.period else _jumps(usage, earlier)
-            )
+            yield from _jumps(usage, earlier)
+            if earlier.period == usage.period:
+                yield from _backwards(usage, earlier)
 
 
 def _unreadable(usage: Usage) -> Iterator[HeldReason]:
@@ -236,13 +300,18 @@ def _bad_leads(usage: Usage, period: Period) -> Iterator[HeldReason]:
     ids, public_ids = {lead.lead_id for lead in different}, {lead.public_id for lead in different}
     if not len(different) == len(ids) == len(public_ids):
         yield HeldReason("duplicate_lead", "Two different entries claim to be the same lead.")
+    if any(lead.evidence != lead_evidence(lead) for lead in different):
+        yield HeldReason(
+            "evidence_mismatch", "The evidence of a lead is not that of its id, time and source."
+        )
 
 
 def _backwards(usage: Usage, earlier: Usage) -> Iterator[HeldReason]:
     lost = {lead.lead_id for lead in earlier.leads} - {lead.lead_id for lead in usage.leads}
     if lost or usage.ai_cost < earlier.ai_cost or usage.ai_calls < earlier.ai_calls:
         yield HeldReason(
-            "counter_backwards", "This period counted more before; was the instance restored from a backup?"
+            "counter_backwards",
+            f"{usage.period.label} counted more before; was the instance restored from a backup?",
         )
 
 

@@ -12,6 +12,7 @@ from provider_federation.kit.env import ConfigInvalid, Environment
 from provider_federation.kit.secrets import parse_master_keys
 from provider_federation.portal.dashboard.theme import UNFOLD  # noqa: F401  Unfold reads it from here
 from provider_federation.portal.database import database_settings
+from provider_federation.portal.receivables.schedule import parse_schedule
 
 _env = Environment()
 DEVELOPMENT = _env.development
@@ -57,6 +58,14 @@ ALLOWED_PRIVATE_HOSTS = _env.names("PORTAL_ALLOW_PRIVATE_HOSTS")
 
 PROVIDER_STRIPE_SECRET_KEY = _env.text("PROVIDER_STRIPE_SECRET_KEY")
 PROVIDER_STRIPE_WEBHOOK_SECRET = _env.text("PROVIDER_STRIPE_WEBHOOK_SECRET")
+if not PROVIDER_STRIPE_WEBHOOK_SECRET and "PROVIDER_STRIPE_WEBHOOK_SECRET" in _env.values:
+    raise ConfigInvalid(
+        "PROVIDER_STRIPE_WEBHOOK_SECRET", "is empty; set the endpoint's signing secret, or leave it out"
+    )
+if PROVIDER_STRIPE_SECRET_KEY and not PROVIDER_STRIPE_WEBHOOK_SECRET and not DEVELOPMENT:
+    raise ConfigInvalid(
+        "PROVIDER_STRIPE_WEBHOOK_SECRET", "is not set; without it payments would go unnoticed"
+    )
 PROVIDER_STRIPE_ACCOUNT_ID = _env.text("PROVIDER_STRIPE_ACCOUNT_ID")
 STRIPE_API_BASE = _env.text("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
 PROVIDER_STRIPE_PRICES = {
@@ -71,9 +80,53 @@ try:
     ZoneInfo(PROVIDER_TIME_ZONE)
 except (ValueError, ZoneInfoNotFoundError):
     raise ConfigInvalid("PROVIDER_TIME_ZONE", "must be an IANA name such as Europe/Berlin") from None
+# Months behind the billed one whose usage is read again for what came late (docs/money.md, "Late usage").
+BILLING_LATE_MONTHS = _env.integer("PORTAL_BILLING_LATE_MONTHS", 2, low=0, high=12)
+BILLING_FOUR_EYES = _env.flag("PORTAL_BILLING_FOUR_EYES")  # who planned a run may not approve it
+# Calls a second to the provider's Stripe account, over all processes; 0 is no limit of ours.
+STRIPE_CALLS_A_SECOND = _env.integer(
+    "PROVIDER_STRIPE_CALLS_PER_SECOND",
+    0 if STRIPE_API_BASE else 80 if "_live_" in PROVIDER_STRIPE_SECRET_KEY else 20,
+    low=0,
+    high=10_000,
+)
+# How often the account is looked through for what no webhook told us of; 0 leaves it to the command line.
+PROVIDER_STRIPE_SWEEP_SECONDS = _env.integer("PROVIDER_STRIPE_SWEEP_SECONDS", 3_600, low=0, high=604_800)
+# Days from the due date on which an unpaid invoice is reminded of, and escalated; empty: never.
+PROVIDER_DUNNING_SCHEDULE = _env.text("PROVIDER_DUNNING_SCHEDULE", "-3,1,7,14,21:escalate")
+try:
+    parse_schedule(PROVIDER_DUNNING_SCHEDULE)
+except ValueError as error:
+    raise ConfigInvalid("PROVIDER_DUNNING_SCHEDULE", str(error)) from None
+# Mail: `console` (standard error), `smtp`, or any class of Django's kind by its dotted path.
+_BACKEND = _env.text("PORTAL_EMAIL_BACKEND", "console")
+EMAIL_BACKEND = _BACKEND if "." in _BACKEND else f"django.core.mail.backends.{_BACKEND}.EmailBackend"
+EMAIL_HOST = _env.text("PORTAL_EMAIL_HOST", "localhost")
+EMAIL_PORT = _env.integer("PORTAL_EMAIL_PORT", 587, low=1, high=65_535)
+EMAIL_HOST_USER = _env.text("PORTAL_EMAIL_USER")
+EMAIL_HOST_PASSWORD = _env.text("PORTAL_EMAIL_PASSWORD")
+EMAIL_USE_TLS = _env.flag("PORTAL_EMAIL_TLS", default=True)
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = _env.text("PORTAL_EMAIL_FROM", "billing@localhost")
+PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_… that each usage invoice carries
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "v2"
 )  # what this portal expects of its instances
+
+
+def _proration(variable: str, default: str) -> str:
+    known = ("always_invoice", "create_prorations", "none", "at_period_end")
+    value = _env.text(variable, default)
+    if value not in known:
+        raise ConfigInvalid(variable, f"must be one of {', '.join(known)}")
+    return value
+
+
+UPGRADE_PRORATION = _proration("PROVIDER_UPGRADE_PRORATION", "always_invoice")
+DOWNGRADE_PRORATION = _proration("PROVIDER_DOWNGRADE_PRORATION", "at_period_end")
+# How long a client in arrears keeps everything, counted from the unpaid invoice.
+GRACE_DAYS = _env.integer("PROVIDER_GRACE_DAYS", 7, low=0, high=90)
+PREVIEW_SECONDS = _env.integer("PORTAL_PREVIEW_SECONDS", 1_800, low=30, high=86_400)
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
 WORKER_DEAD_AFTER_SECONDS = _env.integer("PORTAL_WORKER_DEAD_AFTER_SECONDS", 20, low=3, high=3_600)
@@ -105,6 +158,10 @@ INSTALLED_APPS = [
     "provider_federation.portal.subscriptions",
     "provider_federation.portal.fleet",
     "provider_federation.portal.revenue",
+    "provider_federation.portal.billing_runs",
+    "provider_federation.portal.receivables",
+    "provider_federation.portal.reconciliation",
+    "provider_federation.portal.reports",
     "provider_federation.portal.dashboard",
 ]
 MIDDLEWARE = [

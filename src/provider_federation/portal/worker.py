@@ -26,10 +26,14 @@ from procrastinate.job_context import JobContext
 from provider_federation.kit.clock import monotonic
 from provider_federation.kit.env import ConfigInvalid
 from provider_federation.kit.logs import get_logger
+from provider_federation.portal.billing_runs.services import wake_forgotten
 from provider_federation.portal.fleet.execution import fail_orphans
 from provider_federation.portal.fleet.sync import schedule_due
 from provider_federation.portal.reaper import forget_old_jobs, requeue_lost_jobs
+from provider_federation.portal.receivables.services.schedule import schedule_receivables
 from provider_federation.portal.revenue.services import defer_forgotten
+from provider_federation.portal.subscriptions.entitlements import update_arrears
+from provider_federation.portal.subscriptions.jobs import defer_unfinished
 
 _log = get_logger(__name__)
 # Beside the jobs: the schedule, the reaper, the housekeeper and Django's own asynchronous calls.
@@ -174,6 +178,10 @@ def _with_connection(work: Callable[[], object]) -> None:
 def _keep_house() -> None:
     fail_orphans()
     defer_forgotten()
+    schedule_receivables()
+    update_arrears()
+    defer_unfinished()
+    wake_forgotten()
     forget_old_jobs()
 
 

@@ -9,6 +9,7 @@ from provider_federation.stripe_account.errors import (
     DuplicateInvoices,
     StripeFailed,
     TotalsDiffer,
+    WebhookIncomplete,
     WebhookNotConfigured,
     WebhookRefused,
 )
@@ -34,7 +35,15 @@ from provider_federation.stripe_account.shapes import (
     StripeSubscriptionItem,
     StripeWebhookEndpoint,
 )
+from provider_federation.stripe_account.shapes_corrections import (
+    StripeCharge,
+    StripeCreditNote,
+    StripeCreditNoteLine,
+    StripePayment,
+    StripeRefund,
+)
 from provider_federation.stripe_account.steps import KEY_LIFE, Done, Patience, Step, run_step
+from provider_federation.stripe_account.transport import Pace
 from provider_federation.stripe_account.webhook import verify_webhook
 
 __all__ = [
@@ -46,24 +55,31 @@ __all__ = [
     "Journal",
     "OrderCustomer",
     "OrderLine",
+    "Pace",
     "Patience",
     "Placement",
     "Step",
     "StepRecord",
     "StripeAccount",
     "StripeAccountInfo",
+    "StripeCharge",
+    "StripeCreditNote",
+    "StripeCreditNoteLine",
     "StripeCustomer",
     "StripeEvent",
     "StripeFailed",
     "StripeInvoice",
     "StripeLine",
+    "StripePayment",
     "StripePaymentMethod",
     "StripePrice",
     "StripeProduct",
+    "StripeRefund",
     "StripeSubscription",
     "StripeSubscriptionItem",
     "StripeWebhookEndpoint",
     "TotalsDiffer",
+    "WebhookIncomplete",
     "WebhookNotConfigured",
     "WebhookRefused",
     "ensure_customer",

@@ -7,13 +7,14 @@ and never silently cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import stripe
 
-from provider_federation.stripe_account.errors import StripeFailed, from_stripe
+from provider_federation.stripe_account.calls import MOST, Metadata, carries, every, read, window, write
+from provider_federation.stripe_account.corrections import Corrections
 from provider_federation.stripe_account.shapes import (
     StripeAccountInfo,
     StripeCustomer,
@@ -23,26 +24,27 @@ from provider_federation.stripe_account.shapes import (
     StripePaymentMethod,
     StripePrice,
     StripeProduct,
-    StripeSubscription,
     StripeWebhookEndpoint,
 )
-from provider_federation.stripe_account.transport import DeadlineClient
+from provider_federation.stripe_account.subscribing import Subscribing
+from provider_federation.stripe_account.transport import DeadlineClient, Pace
 
 API_VERSION = "2026-10-28.endive"
 LINES_A_CALL = 250
-MOST = 10_000
-_PAGE = 100
-
-Metadata = Mapping[str, str]
 
 
-class StripeAccount:
+class StripeAccount(Corrections, Subscribing):
     """The account behind `api_key`. `api_base` points it at the simulator; `timeout` is the deadline of one
     call in seconds.
     """
 
     def __init__(
-        self, api_key: str, api_base: str | None = None, timeout: float = 20.0, max_network_retries: int = 0
+        self,
+        api_key: str,
+        api_base: str | None = None,
+        timeout: float = 20.0,
+        max_network_retries: int = 0,
+        pace: Pace | None = None,
     ) -> None:
         if not api_key:
             raise ValueError("a Stripe account needs its secret key")
@@ -52,7 +54,7 @@ class StripeAccount:
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=DeadlineClient(timeout),
+            http_client=DeadlineClient(timeout, pace),
         ).v1
 
     def __repr__(self) -> str:
@@ -61,7 +63,7 @@ class StripeAccount:
     # --- account, webhook endpoints, events
 
     def retrieve_account(self) -> StripeAccountInfo:
-        return StripeAccountInfo.read(_read(self._v1.accounts.retrieve_current))
+        return StripeAccountInfo.read(read(self._v1.accounts.retrieve_current))
 
     def create_webhook_endpoint(
         self, url: str, events: Sequence[str], *, idempotency_key: str, description: str = ""
@@ -69,7 +71,7 @@ class StripeAccount:
         """The answer holds the signing secret, this once."""
         call = self._v1.webhook_endpoints.create
         return StripeWebhookEndpoint.read(
-            _write(
+            write(
                 call,
                 key=idempotency_key,
                 url=url,
@@ -80,16 +82,16 @@ class StripeAccount:
         )
 
     def list_webhook_endpoints(self) -> list[StripeWebhookEndpoint]:
-        return [StripeWebhookEndpoint.read(item) for item in _every(self._v1.webhook_endpoints.list, MOST)]
+        return [StripeWebhookEndpoint.read(item) for item in every(self._v1.webhook_endpoints.list, MOST)]
 
     def retrieve_event(self, event_id: str) -> StripeEvent:
-        return StripeEvent.read(_read(self._v1.events.retrieve, event_id))
+        return StripeEvent.read(read(self._v1.events.retrieve, event_id))
 
     def list_events(
         self, *, types: Sequence[str] = (), since: datetime | None = None, most: int = MOST
     ) -> list[StripeEvent]:
         """Newest first; Stripe keeps them for 30 days."""
-        found = _every(self._v1.events.list, most, types=list(types) or None, created=_window(since, None))
+        found = every(self._v1.events.list, most, types=list(types) or None, created=window(since, None))
         return [StripeEvent.read(item) for item in found]
 
     # --- customers and their payment methods
@@ -98,15 +100,15 @@ class StripeAccount:
         self, *, name: str, email: str | None, metadata: Metadata, idempotency_key: str
     ) -> StripeCustomer:
         call = self._v1.customers.create
-        answer = _write(call, key=idempotency_key, name=name, email=email or None, metadata=dict(metadata))
+        answer = write(call, key=idempotency_key, name=name, email=email or None, metadata=dict(metadata))
         return StripeCustomer.read(answer)
 
     def retrieve_customer(self, customer_id: str) -> StripeCustomer:
-        return StripeCustomer.read(_read(self._v1.customers.retrieve, customer_id))
+        return StripeCustomer.read(read(self._v1.customers.retrieve, customer_id))
 
     def update_customer(self, customer_id: str, *, idempotency_key: str, **changes: Any) -> StripeCustomer:
         return StripeCustomer.read(
-            _write(self._v1.customers.update, customer_id, key=idempotency_key, **changes)
+            write(self._v1.customers.update, customer_id, key=idempotency_key, **changes)
         )
 
     def list_customers(
@@ -120,9 +122,9 @@ class StripeAccount:
         """Newest first, those that carry all of `metadata`. Stripe filters by email and time, we by metadata:
         its search lags.
         """
-        found = _every(self._v1.customers.list, most, email=email or None, created=_window(since, None))
+        found = every(self._v1.customers.list, most, email=email or None, created=window(since, None))
         return [
-            customer for customer in map(StripeCustomer.read, found) if _carries(customer.metadata, metadata)
+            customer for customer in map(StripeCustomer.read, found) if carries(customer.metadata, metadata)
         ]
 
     def attach_payment_method(
@@ -130,7 +132,7 @@ class StripeAccount:
     ) -> StripePaymentMethod:
         call = self._v1.payment_methods.attach
         return StripePaymentMethod.read(
-            _write(call, payment_method_id, key=idempotency_key, customer=customer_id)
+            write(call, payment_method_id, key=idempotency_key, customer=customer_id)
         )
 
     def set_default_payment_method(
@@ -144,7 +146,7 @@ class StripeAccount:
 
     def create_product(self, name: str, *, metadata: Metadata, idempotency_key: str) -> StripeProduct:
         return StripeProduct.read(
-            _write(self._v1.products.create, key=idempotency_key, name=name, metadata=dict(metadata))
+            write(self._v1.products.create, key=idempotency_key, name=name, metadata=dict(metadata))
         )
 
     def create_price(
@@ -161,7 +163,7 @@ class StripeAccount:
         """`interval` is `month` or `year`, None for a one-time price. The lookup key moves over from an older
         price.
         """
-        answer = _write(
+        answer = write(
             self._v1.prices.create,
             key=idempotency_key,
             product=product_id,
@@ -175,60 +177,11 @@ class StripeAccount:
         return StripePrice.read(answer)
 
     def retrieve_price(self, price_id: str) -> StripePrice:
-        return StripePrice.read(_read(self._v1.prices.retrieve, price_id))
+        return StripePrice.read(read(self._v1.prices.retrieve, price_id))
 
     def list_prices(self, *, lookup_keys: Sequence[str] = ()) -> list[StripePrice]:
-        found = _every(self._v1.prices.list, MOST, lookup_keys=list(lookup_keys) or None, active=True)
+        found = every(self._v1.prices.list, MOST, lookup_keys=list(lookup_keys) or None, active=True)
         return [StripePrice.read(item) for item in found]
-
-    # --- subscriptions
-
-    def create_subscription(
-        self,
-        *,
-        customer_id: str,
-        price_id: str,
-        metadata: Metadata,
-        idempotency_key: str,
-        payment_method_id: str | None = None,
-        days_until_due: int | None = None,
-    ) -> StripeSubscription:
-        """With a payment method it is charged at once; with `days_until_due` invoices are sent; with neither
-        it begins incomplete.
-        """
-        answer = _write(
-            self._v1.subscriptions.create,
-            key=idempotency_key,
-            customer=customer_id,
-            items=[{"price": price_id}],
-            metadata=dict(metadata),
-            **_collection(payment_method_id, days_until_due),
-        )
-        return StripeSubscription.read(answer)
-
-    def retrieve_subscription(self, subscription_id: str) -> StripeSubscription:
-        return StripeSubscription.read(_read(self._v1.subscriptions.retrieve, subscription_id))
-
-    def update_subscription(
-        self, subscription_id: str, *, idempotency_key: str, **changes: Any
-    ) -> StripeSubscription:
-        """Stripe's own parameters (`cancel_at_period_end`, `metadata`, `items`, `proration_behavior` ...)."""
-        call = self._v1.subscriptions.update
-        return StripeSubscription.read(_write(call, subscription_id, key=idempotency_key, **changes))
-
-    def cancel_subscription(
-        self, subscription_id: str, *, idempotency_key: str, invoice_now: bool = False, prorate: bool = False
-    ) -> StripeSubscription:
-        """At once; for the end of the period see `update_subscription(cancel_at_period_end=True)`."""
-        call = self._v1.subscriptions.cancel
-        answer = _write(call, subscription_id, key=idempotency_key, invoice_now=invoice_now, prorate=prorate)
-        return StripeSubscription.read(answer)
-
-    def list_subscriptions(
-        self, *, customer_id: str | None = None, status: str = "all", most: int = MOST
-    ) -> list[StripeSubscription]:
-        found = _every(self._v1.subscriptions.list, most, customer=customer_id, status=status)
-        return [StripeSubscription.read(item) for item in found]
 
     # --- invoices
 
@@ -241,9 +194,12 @@ class StripeAccount:
         idempotency_key: str,
         days_until_due: int = 30,
         description: str | None = None,
+        tax_rates: Sequence[str] = (),
     ) -> StripeInvoice:
-        """An empty draft that takes no pending items and never advances by itself; lines follow."""
-        answer = _write(
+        """An empty draft that takes no pending items and never advances by itself; lines follow. Stripe
+        reckons `tax_rates` (ids) on each line.
+        """
+        answer = write(
             self._v1.invoices.create,
             key=idempotency_key,
             customer=customer_id,
@@ -253,6 +209,7 @@ class StripeAccount:
             days_until_due=days_until_due,
             pending_invoice_items_behavior="exclude",
             description=description or None,
+            default_tax_rates=list(tax_rates) or None,
             metadata=dict(metadata),
         )
         return StripeInvoice.read(answer)
@@ -265,23 +222,23 @@ class StripeAccount:
             raise ValueError(f"from 1 to {LINES_A_CALL} lines a call")
         call = self._v1.invoices.add_lines
         return StripeInvoice.read(
-            _write(call, invoice_id, key=idempotency_key, lines=[dict(line) for line in lines])
+            write(call, invoice_id, key=idempotency_key, lines=[dict(line) for line in lines])
         )
 
     def list_lines(self, invoice_id: str, *, most: int = MOST) -> list[StripeLine]:
         """All lines of the invoice, not only those inside its answer."""
-        found = _every(self._v1.invoices.line_items.list, most, arguments=(invoice_id,))
+        found = every(self._v1.invoices.line_items.list, most, arguments=(invoice_id,))
         return [StripeLine.read(item) for item in found]
 
     def finalize_invoice(self, invoice_id: str, *, idempotency_key: str) -> StripeInvoice:
         call = self._v1.invoices.finalize_invoice
-        return StripeInvoice.read(_write(call, invoice_id, key=idempotency_key, auto_advance=False))
+        return StripeInvoice.read(write(call, invoice_id, key=idempotency_key, auto_advance=False))
 
     def send_invoice(self, invoice_id: str, *, idempotency_key: str) -> StripeInvoice:
-        return StripeInvoice.read(_write(self._v1.invoices.send_invoice, invoice_id, key=idempotency_key))
+        return StripeInvoice.read(write(self._v1.invoices.send_invoice, invoice_id, key=idempotency_key))
 
     def retrieve_invoice(self, invoice_id: str) -> StripeInvoice:
-        return StripeInvoice.read(_read(self._v1.invoices.retrieve, invoice_id))
+        return StripeInvoice.read(read(self._v1.invoices.retrieve, invoice_id))
 
     def list_invoices(
         self,
@@ -297,15 +254,15 @@ class StripeAccount:
         """Newest first, created in `[since, before)`, those that carry all of `metadata` (filtered here, not
         by search).
         """
-        found = _every(
+        found = every(
             self._v1.invoices.list,
             most,
             customer=customer_id,
             subscription=subscription_id,
             status=status,
-            created=_window(since, before),
+            created=window(since, before),
         )
-        return [invoice for invoice in map(StripeInvoice.read, found) if _carries(invoice.metadata, metadata)]
+        return [invoice for invoice in map(StripeInvoice.read, found) if carries(invoice.metadata, metadata)]
 
     def pay_invoice(
         self,
@@ -316,7 +273,7 @@ class StripeAccount:
         paid_out_of_band: bool | None = None,
     ) -> StripeInvoice:
         """Charge it now, or record that it was paid elsewhere (`paid_out_of_band`)."""
-        answer = _write(
+        answer = write(
             self._v1.invoices.pay,
             invoice_id,
             key=idempotency_key,
@@ -326,83 +283,13 @@ class StripeAccount:
         return StripeInvoice.read(answer)
 
     def void_invoice(self, invoice_id: str, *, idempotency_key: str) -> StripeInvoice:
-        return StripeInvoice.read(_write(self._v1.invoices.void_invoice, invoice_id, key=idempotency_key))
+        return StripeInvoice.read(write(self._v1.invoices.void_invoice, invoice_id, key=idempotency_key))
 
     def delete_draft(self, invoice_id: str, *, idempotency_key: str) -> None:
         """Remove a draft that was never finalised; Stripe refuses anything else."""
-        _write(self._v1.invoices.delete, invoice_id, key=idempotency_key)
+        write(self._v1.invoices.delete, invoice_id, key=idempotency_key)
 
     def mark_uncollectible(self, invoice_id: str, *, idempotency_key: str) -> StripeInvoice:
         return StripeInvoice.read(
-            _write(self._v1.invoices.mark_uncollectible, invoice_id, key=idempotency_key)
+            write(self._v1.invoices.mark_uncollectible, invoice_id, key=idempotency_key)
         )
-
-
-def _collection(payment_method_id: str | None, days_until_due: int | None) -> dict[str, Any]:
-    if payment_method_id:
-        return {"default_payment_method": payment_method_id, "payment_behavior": "allow_incomplete"}
-    if days_until_due is not None:
-        return {"collection_method": "send_invoice", "days_until_due": days_until_due}
-    saved = {"save_default_payment_method": "on_subscription"}
-    return {"payment_behavior": "default_incomplete", "payment_settings": saved}
-
-
-def _carries(metadata: Metadata, wanted: Metadata | None) -> bool:
-    return all(metadata.get(name) == value for name, value in (wanted or {}).items())
-
-
-def _window(since: datetime | None, before: datetime | None) -> dict[str, int] | None:
-    window = {name: int(at.timestamp()) for name, at in (("gte", since), ("lt", before)) if at is not None}
-    return window or None
-
-
-def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _read(call: Callable[..., Any], *arguments: str, **parameters: Any) -> dict[str, Any]:
-    return _guarded(lambda: call(*arguments, params=_given(parameters)))
-
-
-def _write(call: Callable[..., Any], *arguments: str, key: str, **parameters: Any) -> dict[str, Any]:
-    if not key:
-        raise ValueError("every write to Stripe takes an idempotency key")
-    return _guarded(lambda: call(*arguments, params=_given(parameters), options={"idempotency_key": key}))
-
-
-def _every(
-    call: Callable[..., Any], most: int, *, arguments: tuple[str, ...] = (), **parameters: Any
-) -> list[dict[str, Any]]:
-    """All pages. More than `most` is a StripeFailed `too_many`: a list that is silently cut would be wrong
-    money.
-    """
-    found: list[dict[str, Any]] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = _read(call, *arguments, limit=_PAGE, **parameters, **cursor)
-        rows = page.get("data")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
-            raise StripeFailed("bad_answer", "Stripe's answer is not a list.")
-        found += rows
-        if not page.get("has_more") or not rows:
-            return found
-        if len(found) >= most:
-            raise StripeFailed("too_many", f"There are more than {most} of these; narrow the window.")
-        cursor = {"starting_after": rows[-1]["id"]}
-
-
-def _guarded(call: Callable[[], Any]) -> dict[str, Any]:
-    try:
-        answer = call()
-    except stripe.StripeError as error:
-        raise from_stripe(error) from None  # the SDK's exception holds the whole answer: it is for no log
-    except UnicodeDecodeError:
-        raise _unreadable() from None
-    if not isinstance(answer, stripe.StripeObject):
-        raise _unreadable()
-    values: dict[str, Any] = answer.to_dict()
-    return values
-
-
-def _unreadable() -> StripeFailed:
-    return StripeFailed("bad_answer", "Stripe's answer cannot be read.", retryable=True, outcome_unknown=True)

@@ -8,6 +8,7 @@ import stripe
 
 _KEYS = re.compile(r"\b(sk|rk|pk|whsec)_[A-Za-z0-9_*.]+")
 _LONGEST_MESSAGE = 500
+_LONGEST_PAUSE = 60
 
 
 class StripeFailed(Exception):
@@ -18,6 +19,7 @@ class StripeFailed(Exception):
     too_many totals_differ duplicate_invoices`. `status` is the HTTP status, 0 when none came. `retryable`:
     the same call may succeed later. `outcome_unknown`: Stripe may have done it all the same. `replayed`:
     Stripe repeated a recorded answer, so that the same idempotency key will never get another one.
+    `retry_after`: for how many seconds a 429 asks us to wait, None for anything else.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class StripeFailed(Exception):
         request_id: str | None = None,
         outcome_unknown: bool = False,
         replayed: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -39,6 +42,7 @@ class StripeFailed(Exception):
         self.request_id = request_id
         self.outcome_unknown = outcome_unknown
         self.replayed = replayed
+        self.retry_after = retry_after
 
 
 class TotalsDiffer(StripeFailed):
@@ -70,6 +74,15 @@ class WebhookRefused(Exception):
         self.message = message
 
 
+class WebhookIncomplete(WebhookRefused):
+    """Signed, and an event, but without an id, a type or an object: nothing can be applied, so it is kept
+    and ignored. An app that does not keep it answers `bad_payload`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_payload", message)
+
+
 class WebhookNotConfigured(Exception):
     """No usable signing secret: the process should have refused to start (`config_invalid`)."""
 
@@ -93,7 +106,14 @@ def from_stripe(error: stripe.StripeError) -> StripeFailed:
         request_id=error.request_id or headers.get("request-id"),
         outcome_unknown=status < 300 or status >= 500 or status == 409,
         replayed=headers.get("idempotent-replayed") == "true",
+        retry_after=seconds_to_wait(headers.get("retry-after")) if status == 429 else None,
     )
+
+
+def seconds_to_wait(header: str | None) -> float:
+    """`Retry-After` in whole seconds, from 1 to a minute; a second when it says nothing that we can read."""
+    stated = int(header) if header and header.isascii() and header.isdigit() and len(header) < 6 else 1
+    return float(min(max(stated, 1), _LONGEST_PAUSE))
 
 
 def _retryable(error: stripe.StripeError, status: int) -> bool:

@@ -78,6 +78,7 @@ class InvoiceOrder:
     days_until_due: int = 30
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tax_rates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -125,8 +126,8 @@ class Journal(Protocol):
         finished step alone.
         """
 
-    def finish(self, key: str, step: str, result_id: str, at: datetime) -> None:
-        """Store what it led to. A finished step keeps its first result: again, no change."""
+    def finish(self, key: str, step: str, result_id: str, at: datetime) -> str:
+        """Store what it led to, and answer what stands: a finished step keeps its first result."""
 
 
 def _check_key(key: str) -> None:

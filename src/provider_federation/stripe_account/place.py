@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from provider_federation.stripe_account.account import LINES_A_CALL, StripeAccount
-from provider_federation.stripe_account.errors import DuplicateInvoices, TotalsDiffer
+from provider_federation.stripe_account.errors import DuplicateInvoices, StripeFailed, TotalsDiffer
 from provider_federation.stripe_account.order import (
     CUSTOMER_JOURNAL,
     InvoiceOrder,
@@ -28,16 +28,18 @@ def place_invoice(
     *,
     now: Now,
     patience: Patience | None = None,
+    vouched: bool = False,
 ) -> StripeInvoice:
     """The order's one invoice in Stripe, finalised and sent; the same one however often and by whomever this
     is called.
 
-    `now` is the app's clock. Raises StripeFailed: `retryable` means that the job tries again later with the
+    `now` is the app's clock. `vouched`: the caller listed the account within the last 23 hours and saw nothing
+    of this order there, so that four calls are enough: create, lines, finalise, send. Raises StripeFailed: `retryable` means that the job tries again later with the
     same order; otherwise (`TotalsDiffer`, `DuplicateInvoices`, a refusal) the order is held for a person. The
     invoice may come back `paid` (below the minimum charge, or paid meanwhile), `void` or `uncollectible`: the
     caller records what it is.
     """
-    placement = Placement(account, order, journal, now=now, patience=patience)
+    placement = Placement(account, order, journal, now=now, patience=patience, vouched=vouched)
     while placement.advance() is not None:
         pass
     return placement.invoice()
@@ -68,25 +70,38 @@ class Placement:
         *,
         now: Now,
         patience: Patience | None = None,
+        vouched: bool = False,
     ) -> None:
         self._account = account
         self._order = order
         self._journal = journal
         self._now = now
         self._patience = patience or Patience()
+        self._vouched = vouched
+        self._known = journal.load(order.key)
         self._done: dict[str, Done] = {}
+        # Stripe's answer to our latest call, while nobody else can have had a hand in the invoice.
+        self._seen: StripeInvoice | None = None
 
     def advance(self) -> str | None:
         """Do the next step that this object has not seen done, and name it; None when all are done."""
         for step in self._steps():
             if step.name not in self._done:
-                self._done[step.name] = run_step(step, self._journal, self._now, self._patience)
+                self._done[step.name] = self._run(step)
                 return step.name
         return None
 
     def invoice(self) -> StripeInvoice:
-        """The invoice as it is in Stripe now; only once `advance` answered None."""
-        return self._account.retrieve_invoice(self._invoice_id)
+        """The invoice as Stripe told of it last; only once `advance` answered None."""
+        return self._seen or self._account.retrieve_invoice(self._invoice_id)
+
+    def _run(self, step: Step) -> Done:
+        known = self._known if step.journal_key == self._order.key else None
+        done = run_step(step, self._journal, self._now, self._patience, known=known)
+        paid_at_once = step.name == "send" and self._seen is not None and self._seen.status != "open"
+        if not done.undisturbed and not paid_at_once and step.name != "customer":
+            self._seen = None
+        return done
 
     @property
     def _invoice_id(self) -> str:
@@ -101,7 +116,7 @@ class Placement:
         if customer.stripe_id is None:
             yield _customer_step(self._account, customer)
         customer_is_new = "customer" in self._done and self._done["customer"].made
-        look = not customer_is_new
+        look = not (customer_is_new or self._vouched)
         yield Step(order.key, "invoice", self._find_invoice, self._make_invoice, look_first=look)
         look = not ("invoice" in self._done and self._done["invoice"].made)  # an older one may be complete
         for number, chunk in enumerate(_chunks(order.lines)):
@@ -128,7 +143,9 @@ class Placement:
             idempotency_key=idempotency_key,
             days_until_due=order.days_until_due,
             description=order.description,
+            tax_rates=order.tax_rates,
         )
+        self._seen = created
         return created.id
 
     def _lines_step(self, number: int, chunk: Sequence[OrderLine], *, look_first: bool) -> Step:
@@ -143,7 +160,8 @@ class Placement:
         def make(idempotency_key: str) -> str:
             # Only some of them there: a mismatch under the old key, and so a new key for the rest.
             lines = [line.parameters() for line in missing]
-            return self._account.add_lines(self._invoice_id, lines, idempotency_key=idempotency_key).id
+            self._seen = self._account.add_lines(self._invoice_id, lines, idempotency_key=idempotency_key)
+            return self._seen.id
 
         return Step(self._order.key, f"lines-{number}", find, make, look_first)
 
@@ -156,24 +174,38 @@ class Placement:
         return invoice.id
 
     def _finalise(self, idempotency_key: str) -> str:
-        begun = self._journal.load(self._order.key).get("invoice")
-        if begun is not None and number_of(begun) > 1:
+        if self._seen is None and self._keys_used("invoice") > 1:
             self._find_invoice(None)  # more than one key was used: make sure that they led to one invoice
-        invoice = self._account.retrieve_invoice(self._invoice_id)
-        check_totals(self._order, invoice, self._account.list_lines(self._invoice_id))
-        return self._account.finalize_invoice(self._invoice_id, idempotency_key=idempotency_key).id
+        invoice = self._seen or self._account.retrieve_invoice(self._invoice_id)
+        all_told = self._seen is not None and not invoice.has_more_lines
+        check_totals(
+            self._order, invoice, invoice.lines if all_told else self._account.list_lines(invoice.id)
+        )
+        self._seen = self._account.finalize_invoice(self._invoice_id, idempotency_key=idempotency_key)
+        return self._seen.id
+
+    def _keys_used(self, step: str) -> int:
+        begun = self._journal.load(self._order.key).get(step)
+        return 0 if begun is None else number_of(begun)
 
     def _find_sent(self, _since: datetime | None) -> str | None:
-        invoice = self._account.retrieve_invoice(self._invoice_id)
+        invoice = self._seen or self._account.retrieve_invoice(self._invoice_id)
         return None if invoice.status == "open" else invoice.id
 
     def _send(self, idempotency_key: str) -> str:
-        return self._account.send_invoice(self._invoice_id, idempotency_key=idempotency_key).id
+        try:
+            self._seen = self._account.send_invoice(self._invoice_id, idempotency_key=idempotency_key)
+        except StripeFailed as failure:
+            self._seen = None
+            if failure.retryable or self._find_sent(None) is None:
+                raise
+            # Paid or voided since it was finalised: there is nothing left to send.
+        return self._invoice_id
 
 
 def check_totals(order: InvoiceOrder, invoice: StripeInvoice, lines: Sequence[StripeLine]) -> None:
-    """TotalsDiffer unless the invoice is the order: same currency and total, each line once with its amount,
-    and no other.
+    """TotalsDiffer unless the invoice is the order: same currency and total (tax that Stripe adds aside), each
+    line once with its amount, and no other.
     """
     if invoice.currency != order.currency.upper():
         raise TotalsDiffer(
@@ -186,9 +218,10 @@ def check_totals(order: InvoiceOrder, invoice: StripeInvoice, lines: Sequence[St
         raise TotalsDiffer(
             f"The invoice {invoice.id} misses {missing} lines of the order and has {extra} others."
         )
-    if invoice.total != order.total:
+    untaxed = invoice.total - invoice.tax_on_top
+    if untaxed != order.total:
         raise TotalsDiffer(
-            f"The invoice {invoice.id} totals {invoice.total}, the order {order.total} (tax, a discount?)."
+            f"The invoice {invoice.id} totals {untaxed} before tax, the order {order.total} (a discount?)."
         )
 
 

@@ -17,24 +17,29 @@ from provider_federation.stripe_account.errors import StripeFailed
 Values = Mapping[str, Any]
 
 
-def _instant(seconds: Any) -> datetime:
+def instant(seconds: Any) -> datetime:
+    """Seconds since 1970 as an instant in UTC."""
     return datetime.fromtimestamp(int(seconds), UTC)
 
 
-def _maybe_instant(seconds: Any) -> datetime | None:
-    return None if seconds is None else _instant(seconds)
+def maybe_instant(seconds: Any) -> datetime | None:
+    """The same, None for what has not happened."""
+    return None if seconds is None else instant(seconds)
 
 
-def _id(value: Any) -> str | None:
+def expanded_id(value: Any) -> str | None:
     """An expandable field is an id or the object itself."""
     return value.get("id") if isinstance(value, Mapping) else value
 
 
-def _metadata(values: Values) -> Mapping[str, str]:
+def metadata_of(values: Values) -> Mapping[str, str]:
+    """The object's metadata, empty when it has none."""
     return dict(values.get("metadata") or {})
 
 
-class _Shape:
+class Shape:
+    """The base of each: `read` takes a plain mapping."""
+
     @classmethod
     def read(cls, values: Values) -> Self:
         """The value inside Stripe's answer; StripeFailed `bad_answer` when it is not one."""
@@ -50,7 +55,7 @@ class _Shape:
 
 
 @dataclass(frozen=True)
-class StripeLine(_Shape):
+class StripeLine(Shape):
     """A line of an invoice."""
 
     id: str
@@ -60,6 +65,7 @@ class StripeLine(_Shape):
     metadata: Mapping[str, str]
     period_start: datetime | None = None
     period_end: datetime | None = None
+    tax_on_top: int = 0
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -69,20 +75,22 @@ class StripeLine(_Shape):
             amount=int(values["amount"]),
             currency=values["currency"].upper(),
             description=values.get("description"),
-            metadata=_metadata(values),
-            period_start=_maybe_instant(period.get("start")),
-            period_end=_maybe_instant(period.get("end")),
+            metadata=metadata_of(values),
+            period_start=maybe_instant(period.get("start")),
+            period_end=maybe_instant(period.get("end")),
+            tax_on_top=tax_of({"total_taxes": values.get("taxes")}, "exclusive"),
         )
 
 
 @dataclass(frozen=True)
-class StripeInvoice(_Shape):
+class StripeInvoice(Shape):
     """An invoice. `lines` are those in the answer (the first few); `has_more_lines` says that there are
     others.
 
     `paid_out_of_band`: marked as paid although (part of) the money never came through Stripe: `paid` is not
     cash. Of `amount_paid`, `amount_off_stripe` did not come through Stripe; credit notes before payment are
-    `credited_unpaid`, after it `credited_paid`.
+    `credited_unpaid`, after it `credited_paid`. `tax` is inside `total`; of it, `tax_on_top` was added to
+    `subtotal`.
     """
 
     id: str
@@ -114,6 +122,8 @@ class StripeInvoice(_Shape):
     amount_off_stripe: int = 0
     credited_unpaid: int = 0
     credited_paid: int = 0
+    tax: int = 0
+    tax_on_top: int = 0
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -131,36 +141,44 @@ class StripeInvoice(_Shape):
             total=int(values["total"]),
             hosted_invoice_url=values.get("hosted_invoice_url"),
             invoice_pdf=values.get("invoice_pdf"),
-            customer_id=_id(values.get("customer")),
+            customer_id=expanded_id(values.get("customer")),
             subscription_id=_subscription_of(values),
-            metadata=_metadata(values),
+            metadata=metadata_of(values),
             paid_out_of_band=bool(values.get("paid_out_of_band"))
             or bool(values.get("amount_paid_off_stripe")),
-            created=_instant(values["created"]),
-            due_date=_maybe_instant(values.get("due_date")),
-            finalized_at=_maybe_instant(moments.get("finalized_at")),
-            paid_at=_maybe_instant(moments.get("paid_at")),
-            voided_at=_maybe_instant(moments.get("voided_at")),
-            marked_uncollectible_at=_maybe_instant(moments.get("marked_uncollectible_at")),
+            created=instant(values["created"]),
+            due_date=maybe_instant(values.get("due_date")),
+            finalized_at=maybe_instant(moments.get("finalized_at")),
+            paid_at=maybe_instant(moments.get("paid_at")),
+            voided_at=maybe_instant(moments.get("voided_at")),
+            marked_uncollectible_at=maybe_instant(moments.get("marked_uncollectible_at")),
             billing_reason=values.get("billing_reason"),
-            period_start=_maybe_instant(values.get("period_start")),
-            period_end=_maybe_instant(values.get("period_end")),
+            period_start=maybe_instant(values.get("period_start")),
+            period_end=maybe_instant(values.get("period_end")),
             lines=tuple(StripeLine.read(line) for line in lines.get("data") or ()),
             has_more_lines=bool(lines.get("has_more")),
             amount_off_stripe=int(values.get("amount_paid_off_stripe") or 0),
             credited_unpaid=int(values.get("pre_payment_credit_notes_amount") or 0),
             credited_paid=int(values.get("post_payment_credit_notes_amount") or 0),
+            tax=tax_of(values),
+            tax_on_top=tax_of(values, "exclusive"),
         )
+
+
+def tax_of(values: Values, behavior: str | None = None) -> int:
+    """The sum of Stripe's tax amounts, of all or of one behaviour (`exclusive` ones are added on top)."""
+    taxes = values.get("total_taxes") or ()
+    return sum(int(tax["amount"]) for tax in taxes if behavior in {None, tax["tax_behavior"]})
 
 
 def _subscription_of(invoice: Values) -> str | None:
     """Since API 2025-03-31 the subscription stands under `parent`."""
     parent = invoice.get("parent") or {}
-    return _id((parent.get("subscription_details") or {}).get("subscription"))
+    return expanded_id((parent.get("subscription_details") or {}).get("subscription"))
 
 
 @dataclass(frozen=True)
-class StripeCustomer(_Shape):
+class StripeCustomer(Shape):
     """A customer of the account. `balance` below 0 is credit that the next invoice uses up."""
 
     id: str
@@ -179,16 +197,16 @@ class StripeCustomer(_Shape):
             id=values["id"],
             name=values.get("name"),
             email=values.get("email"),
-            metadata=_metadata(values),
-            created=_instant(values.get("created") or 0),
+            metadata=metadata_of(values),
+            created=instant(values.get("created") or 0),
             balance=int(values.get("balance") or 0),
-            default_payment_method=_id(settings.get("default_payment_method")),
+            default_payment_method=expanded_id(settings.get("default_payment_method")),
             deleted=bool(values.get("deleted")),
         )
 
 
 @dataclass(frozen=True)
-class StripePrice(_Shape):
+class StripePrice(Shape):
     """A price of a product; `interval` None for a one-time price."""
 
     id: str
@@ -204,18 +222,18 @@ class StripePrice(_Shape):
     def _read(cls, values: Values) -> Self:
         return cls(
             id=values["id"],
-            product_id=_id(values.get("product")),
+            product_id=expanded_id(values.get("product")),
             currency=values["currency"].upper(),
             unit_amount=values.get("unit_amount"),
             interval=(values.get("recurring") or {}).get("interval"),
             lookup_key=values.get("lookup_key"),
             active=bool(values.get("active")),
-            metadata=_metadata(values),
+            metadata=metadata_of(values),
         )
 
 
 @dataclass(frozen=True)
-class StripeSubscriptionItem(_Shape):
+class StripeSubscriptionItem(Shape):
     """One price of a subscription; its period stands here and not on the subscription."""
 
     id: str
@@ -230,14 +248,18 @@ class StripeSubscriptionItem(_Shape):
             id=values["id"],
             price=StripePrice.read(values["price"]),
             quantity=int(values.get("quantity") or 1),
-            period_start=_instant(values["current_period_start"]),
-            period_end=_instant(values["current_period_end"]),
+            period_start=instant(values["current_period_start"]),
+            period_end=instant(values["current_period_end"]),
         )
 
 
 @dataclass(frozen=True)
-class StripeSubscription(_Shape):
-    """A subscription; `status` is Stripe's (`incomplete active past_due canceled` ...)."""
+class StripeSubscription(Shape):
+    """A subscription; `status` is Stripe's (`incomplete active past_due canceled` ...).
+
+    `pending_price_ids` are set while a change waits for its payment, until `pending_until`; `schedule_id`
+    names what changes it at the end of a period.
+    """
 
     id: str
     status: str
@@ -255,38 +277,47 @@ class StripeSubscription(_Shape):
     trial_end: datetime | None = None
     default_payment_method: str | None = None
     collection_method: str = "charge_automatically"
+    pending_price_ids: tuple[str, ...] = ()
+    pending_until: datetime | None = None
+    schedule_id: str | None = None
 
     @classmethod
     def _read(cls, values: Values) -> Self:
+        pending = values.get("pending_update") or {}
         return cls(
             id=values["id"],
             status=values["status"],
             customer_id=_required_id(values["customer"]),
             items=tuple(StripeSubscriptionItem.read(item) for item in values["items"]["data"]),
             cancel_at_period_end=bool(values.get("cancel_at_period_end")),
-            latest_invoice_id=_id(values.get("latest_invoice")),
-            metadata=_metadata(values),
-            created=_instant(values["created"]),
+            latest_invoice_id=expanded_id(values.get("latest_invoice")),
+            metadata=metadata_of(values),
+            created=instant(values["created"]),
             currency=values["currency"].upper(),
-            start_date=_instant(values["start_date"]),
-            cancel_at=_maybe_instant(values.get("cancel_at")),
-            canceled_at=_maybe_instant(values.get("canceled_at")),
-            ended_at=_maybe_instant(values.get("ended_at")),
-            trial_end=_maybe_instant(values.get("trial_end")),
-            default_payment_method=_id(values.get("default_payment_method")),
+            start_date=instant(values["start_date"]),
+            cancel_at=maybe_instant(values.get("cancel_at")),
+            canceled_at=maybe_instant(values.get("canceled_at")),
+            ended_at=maybe_instant(values.get("ended_at")),
+            trial_end=maybe_instant(values.get("trial_end")),
+            default_payment_method=expanded_id(values.get("default_payment_method")),
             collection_method=values.get("collection_method") or "charge_automatically",
+            pending_price_ids=tuple(
+                _required_id(item["price"]) for item in pending.get("subscription_items") or ()
+            ),
+            pending_until=maybe_instant(pending.get("expires_at")),
+            schedule_id=expanded_id(values.get("schedule")),
         )
 
 
 def _required_id(value: Any) -> str:
-    found = _id(value)
+    found = expanded_id(value)
     if not isinstance(found, str):
         raise TypeError("an id is missing")
     return found
 
 
 @dataclass(frozen=True)
-class StripeEvent(_Shape):
+class StripeEvent(Shape):
     """An event. `data_object` is the object as it was then: fetch it afresh before acting on it (money rule
     13).
     """
@@ -307,7 +338,7 @@ class StripeEvent(_Shape):
         return cls(
             id=_required_id(values["id"]),
             type=str(values["type"]),
-            created=_instant(values["created"]),
+            created=instant(values["created"]),
             livemode=bool(values["livemode"]),
             account=values.get("account"),
             api_version=values.get("api_version"),
@@ -318,7 +349,7 @@ class StripeEvent(_Shape):
 
 
 @dataclass(frozen=True)
-class StripeProduct(_Shape):
+class StripeProduct(Shape):
     id: str
     name: str
     active: bool
@@ -326,22 +357,22 @@ class StripeProduct(_Shape):
 
     @classmethod
     def _read(cls, values: Values) -> Self:
-        return cls(values["id"], values["name"], bool(values.get("active")), _metadata(values))
+        return cls(values["id"], values["name"], bool(values.get("active")), metadata_of(values))
 
 
 @dataclass(frozen=True)
-class StripePaymentMethod(_Shape):
+class StripePaymentMethod(Shape):
     id: str
     type: str
     customer_id: str | None
 
     @classmethod
     def _read(cls, values: Values) -> Self:
-        return cls(values["id"], values["type"], _id(values.get("customer")))
+        return cls(values["id"], values["type"], expanded_id(values.get("customer")))
 
 
 @dataclass(frozen=True)
-class StripeWebhookEndpoint(_Shape):
+class StripeWebhookEndpoint(Shape):
     """`secret` is there in the answer to its creation and never again."""
 
     id: str
@@ -362,7 +393,7 @@ class StripeWebhookEndpoint(_Shape):
 
 
 @dataclass(frozen=True)
-class StripeAccountInfo(_Shape):
+class StripeAccountInfo(Shape):
     """Whose account the key opens."""
 
     id: str

@@ -10,7 +10,7 @@ random: two workers that both move on move on to the same key.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -35,13 +35,13 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     _began: float | None = field(default=None, init=False)
 
-    def wait(self, attempt: int) -> bool:
+    def wait(self, attempt: int, *, told: float | None = None) -> bool:
         """Pause after the failed `attempt` (from 1); False when it is time to give up and leave it to the
-        job's retry.
+        job's retry. `told`: Stripe said for how many seconds; then only the time counts, not the tries.
         """
         self._began = self.clock() if self._began is None else self._began
-        pause = self.pause * 2 ** (attempt - 1)
-        if attempt >= self.tries or self.clock() - self._began + pause > self.seconds:
+        pause = max(told or 0.0, self.pause * 2 ** min(attempt - 1, 5))
+        if (told is None and attempt >= self.tries) or self.clock() - self._began + pause > self.seconds:
             return False
         self.sleep(pause)
         return True
@@ -64,20 +64,32 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """The id a step led to; `made` when this run created it, so that nothing older can hang on it."""
+    """The id a step led to; `made` when this run created it, so that nothing older can hang on it.
+
+    `undisturbed`: made at the first attempt that anybody made, so that the answer is no recorded one.
+    """
 
     result_id: str
     made: bool
+    undisturbed: bool = False
 
 
-def run_step(step: Step, journal: Journal, now: Now, patience: Patience) -> Done:
+def run_step(
+    step: Step,
+    journal: Journal,
+    now: Now,
+    patience: Patience,
+    *,
+    known: Mapping[str, StepRecord] | None = None,
+) -> Done:
     """Do it, unless it is done. Raises StripeFailed when it is refused, or when patience is over
-    (`retryable`).
+    (`retryable`). `known`: the journal of this key as it was loaded a moment ago.
     """
     renew = False
     attempt = 0
     while True:
-        record = journal.load(step.journal_key).get(step.name)
+        rows = journal.load(step.journal_key) if known is None or attempt else known
+        record = rows.get(step.name)
         if record is not None and record.result_id is not None:
             return Done(record.result_id, made=False)
         attempt += 1
@@ -85,12 +97,11 @@ def run_step(step: Step, journal: Journal, now: Now, patience: Patience) -> Done
             done = _attempt(step, record, journal, now, renew=renew)
         except StripeFailed as failure:
             renew = failure.replayed or failure.code == "idempotency_mismatch"
-            if not (failure.retryable or renew) or not patience.wait(attempt):
+            if not (failure.retryable or renew) or not patience.wait(attempt, told=failure.retry_after):
                 raise
             continue
-        journal.finish(step.journal_key, step.name, done.result_id, now())
-        kept = journal.load(step.journal_key)[step.name].result_id  # another worker may have been first
-        return done if kept in {None, done.result_id} else Done(str(kept), made=False)
+        kept = journal.finish(step.journal_key, step.name, done.result_id, now())
+        return done if kept == done.result_id else Done(kept, made=False)  # another worker was first
 
 
 def _attempt(step: Step, record: StepRecord | None, journal: Journal, now: Now, *, renew: bool) -> Done:
@@ -98,7 +109,9 @@ def _attempt(step: Step, record: StepRecord | None, journal: Journal, now: Now, 
     key = _key(step, record, now(), renew=renew)
     if record is None or record.idempotency_key != key:
         journal.begin(step.journal_key, step.name, key, now())
-    return Done(found, made=False) if found is not None else Done(step.make(key), made=True)
+    if found is not None:
+        return Done(found, made=False)
+    return Done(step.make(key), made=True, undisturbed=record is None)
 
 
 def _key(step: Step, record: StepRecord | None, at: datetime, *, renew: bool) -> str:

@@ -9,27 +9,51 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 import stripe
 
+from provider_federation.stripe_account.errors import seconds_to_wait
+
 _CONNECT_SECONDS = 5.0
+
+
+class Pace(Protocol):
+    """How fast an account may be called, whoever calls it: all workers together keep its rate limit."""
+
+    def wait(self) -> None:
+        """Come back when the next call may leave."""
+
+    def slow_down(self, seconds: float) -> None:
+        """Stripe said 429: nobody calls for so long."""
+
+
+class NoPace:
+    """No limit of ours; Stripe's own 429 is honoured by each step."""
+
+    def wait(self) -> None:
+        return
+
+    def slow_down(self, seconds: float) -> None:
+        del seconds
 
 
 class DeadlineClient(stripe.RequestsClient):
     """One call, one helper thread, one deadline. Connections are kept and shared by all threads of the
-    process.
+    process. Waiting for the account's pace is no part of the deadline.
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, pace: Pace | None = None) -> None:
         self._deadline = deadline
+        self._pace = pace or NoPace()
         super().__init__(timeout=(min(_CONNECT_SECONDS, deadline), deadline), session=requests.Session())
 
     # The base class says str and one argument more; its own subclasses differ from it just like this.
     def request(  # type: ignore[override]
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        self._pace.wait()
         outcome = _Outcome()
         # A daemon, so that a call that nobody waits for any more cannot keep the process alive.
         thread = threading.Thread(
@@ -37,7 +61,10 @@ class DeadlineClient(stripe.RequestsClient):
         )
         thread.start()
         thread.join(self._deadline)
-        return outcome.result(self._deadline)
+        content, status, answered = outcome.result(self._deadline)
+        if status == 429:
+            self._pace.slow_down(seconds_to_wait(answered.get("Retry-After")))
+        return content, status, answered
 
 
 class _Outcome:

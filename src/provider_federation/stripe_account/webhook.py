@@ -13,7 +13,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from provider_federation.stripe_account.errors import WebhookNotConfigured, WebhookRefused
+from provider_federation.stripe_account.errors import (
+    WebhookIncomplete,
+    WebhookNotConfigured,
+    WebhookRefused,
+)
 
 _LONGEST_HEADER = 4096
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,14}")
@@ -28,8 +32,8 @@ def verify_webhook(
 
     `raw` is the body as received, `header` the value of `Stripe-Signature`, `secret` one `whsec_...` or
     several while they are being rotated, `now` seconds since 1970 UTC. Raises `WebhookRefused` (400) with the
-    code `bad_signature`, `timestamp_out_of_window` or `bad_payload`; `WebhookNotConfigured` when there is no
-    secret or no window.
+    code `bad_signature`, `timestamp_out_of_window` or `bad_payload` (`WebhookIncomplete` when it is an event
+    with something missing); `WebhookNotConfigured` when there is no secret or no window.
     """
     secrets = [secret] if isinstance(secret, str) else list(secret)
     if not secrets or not all(value.strip() for value in secrets):
@@ -72,18 +76,13 @@ def _read_event(raw: bytes) -> dict[str, Any]:
         event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise WebhookRefused("bad_payload", "The body of this webhook is not UTF-8 JSON.") from None
-    data = event.get("data") if isinstance(event, dict) else None
-    well_formed = (
-        isinstance(event, dict)
-        and event.get("object") == "event"
-        and all(isinstance(event.get(name), str) and event[name] for name in ("id", "type"))
-        and isinstance(data, dict)
-        and isinstance(data.get("object"), dict)
-    )
-    if not well_formed:
+    if not isinstance(event, dict) or event.get("object") != "event":
         raise WebhookRefused("bad_payload", "The body of this webhook is not a Stripe event.")
-    result: dict[str, Any] = event
-    return result
+    data = event.get("data")
+    named = all(isinstance(event.get(name), str) and event[name] for name in ("id", "type"))
+    if not named or not isinstance(data, dict) or not isinstance(data.get("object"), dict):
+        raise WebhookIncomplete("This Stripe event has no id, no type or no object.")
+    return event
 
 
 def _no_constant(name: str) -> float:

@@ -166,6 +166,13 @@ def credit_before_payment(api: stripe.StripeClient, v1: Any) -> None:
     assert v1.invoices.retrieve(invoice.id).amount_remaining == 2000
 
 
+def tax_rates(v1: Any) -> None:
+    rate = v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": False})
+    assert v1.tax_rates.retrieve(rate.id).percentage == 19
+    assert v1.tax_rates.update(rate.id, {"description": "standard"}).description == "standard"
+    assert [row.id for row in v1.tax_rates.list({"inclusive": False}).data] == [rate.id]
+
+
 def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
     customer, pro, seat = flows.customer(api, card="pm_card_visa"), flows.price(api), flows.price(api, 500)
     subscription = v1.subscriptions.create(
@@ -186,8 +193,21 @@ def subscriptions(sim: Running, api: stripe.StripeClient, v1: Any) -> None:
         == "paid"
     )
     assert v1.subscriptions.list({"customer": customer.id, "status": "all"}).data[0].id == subscription.id
-    assert v1.subscriptions.cancel(subscription.id).status == "canceled"
+    schedules(v1, subscription.id)
+    last = v1.subscriptions.create({"customer": customer.id, "items": [{"price": pro.id}]})
+    assert v1.subscriptions.cancel(last.id).status == "canceled"
     resumed(sim, api, v1, pro.id)
+
+
+def schedules(v1: Any, subscription: str) -> None:
+    made = v1.subscription_schedules.create({"from_subscription": subscription})
+    assert v1.subscription_schedules.update(made.id, {"metadata": {"a": "b"}}).metadata["a"] == "b"
+    shown = v1.subscription_schedules.retrieve(made.id, {"expand": ["subscription", "customer"]})
+    assert shown.subscription.schedule == made.id
+    assert v1.subscription_schedules.list({"customer": shown.customer.id}).data[0].id == made.id
+    assert v1.subscription_schedules.release(made.id).status == "released"
+    again = v1.subscription_schedules.create({"from_subscription": subscription})
+    assert v1.subscription_schedules.cancel(again.id).status == "canceled"
 
 
 def resumed(sim: Running, api: stripe.StripeClient, v1: Any, price: str) -> None:
@@ -230,6 +250,7 @@ def every_route_driven(sim: Running, api: stripe.StripeClient) -> set[tuple[str,
     customers_and_methods(v1)
     invoices(api, v1)
     credit_before_payment(api, v1)
+    tax_rates(v1)
     subscriptions(sim, api, v1)
     webhooks_and_account(v1)
     return set(CheckingClient.driven)

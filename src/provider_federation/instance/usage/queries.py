@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 
+from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.invoicing.queries import read_time_cursor, time_cursor
 from provider_federation.instance.leads.models import Lead, Source
 from provider_federation.instance.leads.queries import system_conversions
@@ -18,7 +19,7 @@ from provider_federation.instance.people.models import Person
 from provider_federation.instance.usage.models import PICO, AiUsageEvent
 from provider_federation.instance.wire import iso
 from provider_federation.kit.hash_chain import digest
-from provider_federation.money import PLANS, Limits, Period
+from provider_federation.money import Limits, Period
 
 AI_CURRENCY = "usd"
 
@@ -94,4 +95,5 @@ def used_of_plan(period: Period, calls: int) -> Used:
 
 
 def plan_limits() -> Limits:
-    return PLANS[settings.INSTANCE_PLAN].limits
+    """What the portal told last, else what INSTANCE_PLAN includes."""
+    return allowed_now().limits

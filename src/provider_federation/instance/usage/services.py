@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
+from django.conf import settings
+
+from provider_federation.instance.entitlements.queries import allowed_now
+from provider_federation.instance.entitlements.services import over_plan
 from provider_federation.instance.usage.models import HIGHEST_COST_PICO, PICO, AiUsageEvent
+from provider_federation.instance.usage.queries import ai_usage
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
+from provider_federation.money import Period
 
 _MOST_CALLS = 1_000_000
 
@@ -19,6 +25,20 @@ def record_ai_usage(kind: str, *, cost: Decimal, calls: int = 1, at: datetime | 
     if not 1 <= calls <= _MOST_CALLS:
         raise Problem(400, "bad_amount", f"A usage event has 1 to {_MOST_CALLS} calls.")
     return AiUsageEvent.objects.create(kind=kind, calls=calls, cost_pico=_pico(cost), at=at or clock.now())
+
+
+def check_ai_credits(calls: int = 1) -> None:
+    """Ask before an AI call: Problem 409 `plan_limit_reached` when the month's credits are used up.
+
+    What was used is recorded all the same, whatever the plan: a cost that arose is never lost.
+    """
+    allowed = allowed_now()
+    limit = allowed.limits.ai_credits
+    if not allowed.told or limit is None:
+        return
+    month = Period.month_of(clock.now(), str(settings.PROVIDER_ZONE))
+    if ai_usage(month).calls + calls > limit:
+        raise over_plan(f"The plan {allowed.plan} has {limit:,} AI credits a month", "aiCredits")
 
 
 def _pico(cost: Decimal) -> int:

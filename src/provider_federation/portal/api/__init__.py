@@ -16,11 +16,15 @@ from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import install_handlers, problem_response
 from provider_federation.kit.web.openapi import DescribedApi
+from provider_federation.portal.billing_runs.api import router as billing_runs
 from provider_federation.portal.directory.api import router as directory
 from provider_federation.portal.fleet.api import router as fleet
+from provider_federation.portal.receivables.api import router as receivables
 from provider_federation.portal.reconciliation.api import router as reconciliation
+from provider_federation.portal.reports.api import router as reports
 from provider_federation.portal.revenue.api import router as revenue
 from provider_federation.portal.revenue.webhook import router as webhooks
+from provider_federation.portal.subscriptions.api import entitlements
 from provider_federation.portal.subscriptions.api import router as subscriptions
 
 View = Callable[..., HttpResponseBase]
@@ -64,8 +68,12 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider/instances", directory)
     api.add_router("/provider", fleet)
     api.add_router("/provider/billing/subscriptions", subscriptions)
+    api.add_router("/provider/billing/entitlements", entitlements)
+    api.add_router("/provider/billing/runs", billing_runs)
     api.add_router("/provider/billing", revenue)
+    api.add_router("/provider/billing", receivables)
     api.add_router("/provider/billing", reconciliation)
+    api.add_router("/provider/reports", reports)
     api.add_router("/webhooks", webhooks)
     return api
 

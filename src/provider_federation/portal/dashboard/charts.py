@@ -76,12 +76,15 @@ def charted_months() -> list[Period]:
     return months[::-1]
 
 
-def _weight(totals: Totals, currency: str) -> int:
-    return sum(row.billed_cents for row in totals.rows if row.currency == currency)
-
-
-def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, stacked: bool) -> Chart:
-    months = charted_months()
+def months_chart(
+    months: Sequence[Period],
+    series: Sequence[Series],
+    currency: str,
+    others: Sequence[str],
+    *,
+    stacked: bool,
+) -> Chart:
+    """Bars by month, in one currency; `others` are named and not drawn."""
     labels = [month.label for month in months]
     datasets = [
         {
@@ -99,6 +102,14 @@ def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, st
         currency.upper(),
         [code.upper() for code in others],
     )
+
+
+def _weight(totals: Totals, currency: str) -> int:
+    return sum(row.billed_cents for row in totals.rows if row.currency == currency)
+
+
+def _chart(series: Sequence[Series], currency: str, others: Sequence[str], *, stacked: bool) -> Chart:
+    return months_chart(charted_months(), series, currency, others, stacked=stacked)
 
 
 def _ticks(months: Sequence[Period]) -> list[list[str]]:

@@ -298,3 +298,11 @@ class SubscriptionForm(forms.Form):
         help_text="Such as pm_card_visa. Empty: the client gets a link and pays there.",
         error_messages={"invalid": "A payment method's id begins with pm_."},
     )
+    trial_days = forms.IntegerField(
+        label="Trial, in days",
+        min_value=0,
+        max_value=730,
+        initial=0,
+        required=False,
+        help_text="Nothing is charged before they are over; the plan is in force from the start.",
+    )

@@ -94,6 +94,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Revenue", "monitoring", "revenue", "billing.read", "/revenue/"),
                     _item("Subscriptions", "autorenew", "subscriptions", "billing.read", "/subscriptions/"),
+                    _item("Billing runs", "play_circle", "billing-runs", "billing.read", "/billing-runs/"),
                     _item(
                         "Usage invoices",
                         "request_quote",
@@ -101,6 +102,17 @@ UNFOLD: dict[str, Any] = {
                         "billing.read",
                         "/usage-invoices/",
                     ),
+                    _item("Reports", "finance", "reports", "billing.read", "/reports/"),
+                    _item("Reconciliation", "balance", "reconciliations", "billing.read", "/reconciliation/"),
+                    _item(
+                        "Receivables",
+                        "payments",
+                        "receivables",
+                        "billing.read",
+                        "/receivables/",
+                        "/statements/",
+                    ),
+                    _item("Lead disputes", "gavel", "lead-disputes", "billing.read", "/disputes/"),
                     _item("Webhook events", "webhook", "webhooks", "billing.read", "/webhooks/"),
                 ],
             },

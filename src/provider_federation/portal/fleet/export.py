@@ -7,11 +7,13 @@ import io
 from collections.abc import Iterable
 from itertools import islice
 
+from provider_federation.kit.csv_cells import safe_cell
 from provider_federation.portal.fleet.models import ClientInvoice
 from provider_federation.portal.fleet.wire import iso
 
+__all__ = ["MOST_ROWS", "invoices_csv", "safe_cell"]
+
 MOST_ROWS = 100_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _HEADER = [
     "client",
     "instance",
@@ -29,11 +31,6 @@ _HEADER = [
     "paid at",
     "stripe invoice",
 ]
-
-
-def safe_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: what begins like one gets an apostrophe in front."""
-    return f"'{text}" if text.lstrip(" \u00a0\ufeff").startswith(_FORMULA) else text
 
 
 def invoices_csv(invoices: Iterable[ClientInvoice]) -> str:

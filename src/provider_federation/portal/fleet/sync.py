@@ -83,6 +83,24 @@ def request_sync(instances: Iterable[Instance] | None = None) -> int:
         return _queue(list(states.values_list("pk", flat=True)))
 
 
+def rebuild_mirror(instance: Instance) -> None:
+    """Forget how far the mirror of this instance has come and queue a sync from nothing. The old rows stay
+    visible until the new pass is complete.
+    """
+    _ensure_states()
+    with transaction.atomic():
+        state = SyncState.objects.select_for_update().get(pk=instance.pk)
+        _forget(state)
+        record(
+            Kind.SYNC_RESTARTED,
+            "system",
+            f"instance:{instance.name}",
+            code="asked",
+            generation=state.generation,
+        )
+        _queue([instance.pk])
+
+
 async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Finding:
     """Read the feed to its end (or as far as one job may), and note how it went. `{changes, pages,
     restarted}`.
@@ -150,15 +168,19 @@ def _start_over(state: SyncState, outcome: Outcome) -> SyncState:
         locked = SyncState.objects.select_for_update(of=("self",)).select_related("instance").get(pk=state.pk)
         if (locked.cursor, locked.generation) != (state.cursor, state.generation):
             return locked
-        locked.cursor = locked.epoch = ""
-        locked.generation += 1
-        locked.rebuilding = True
-        locked.save(update_fields=["cursor", "epoch", "generation", "rebuilding"])
+        _forget(locked)
         name = locked.instance.name
         record(
             Kind.SYNC_RESTARTED, "system", f"instance:{name}", code=outcome.code, generation=locked.generation
         )
     return locked
+
+
+def _forget(locked: SyncState) -> None:
+    locked.cursor = locked.epoch = ""
+    locked.generation += 1
+    locked.rebuilding = True
+    locked.save(update_fields=["cursor", "epoch", "generation", "rebuilding"])
 
 
 def _apply(state: SyncState, page: ChangesPage) -> SyncState | None:

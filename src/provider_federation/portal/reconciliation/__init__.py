@@ -1,3 +1,3 @@
-"""Comparing the portal's books with others. Reads only: a difference is shown, with its class, never
-repaired here.
+"""The three books held against each other, line by line: the portal's ledger, each client's instance, the
+provider's Stripe account (money rule 15). What differs is a row with a class; where it is safe, it is repaired.
 """

@@ -6,9 +6,11 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.subscriptions.figures import StripeFigures
+from provider_federation.portal.subscriptions.figures import REPORTED, StripeFigures
 
 
 class UsageStatus(models.TextChoices):
@@ -38,6 +40,7 @@ class UsageInvoice(StripeFigures):
 
     `period` is `YYYY-MM` in the provider's billing zone, `[period_start, period_end)` the instants. Lines are
     frozen when the row is made; `total_cents` is their sum. One per client, period and kind, void aside.
+    `billing_run` is the run that ordered it (the room above keeps runs); None when it was asked for by itself.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -55,6 +58,7 @@ class UsageInvoice(StripeFigures):
     usage_digest = models.CharField(max_length=64)
     attempts = models.PositiveIntegerField(default=0)
     failure = models.CharField(max_length=500, blank=True, default="")
+    billing_run = models.UUIDField(null=True, blank=True, db_index=True)
     asked_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -72,14 +76,24 @@ class UsageInvoice(StripeFigures):
                 condition=Q(period_end__gt=models.F("period_start")), name="revenue_period_forward"
             ),
         ]
-        indexes = [models.Index(fields=["period", "status"], name="revenue_period_status")]
+        indexes = [
+            models.Index(fields=["period", "status"], name="revenue_period_status"),
+            # The reports' figures without the rows: they are wide, a month's sums are not.
+            models.Index(
+                fields=["finalized_at"], include=["id", "instance", *REPORTED], name="revenue_invoice_reported"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.number or f"{self.instance_id} {self.period}"
 
 
 class UsageLine(models.Model):
-    """One frozen line. `quantity` is a count of leads, or 1 for the AI line; `amount_cents` never changes."""
+    """One frozen line. `quantity` is a count of leads, or 1 for the AI line; `amount_cents` never changes.
+
+    `late_for` is the month `YYYY-MM` in which it arose when that is an earlier one than the invoice's, else "".
+    `evidence` is what it rests on: the digest over its leads' evidence, or cost, calls, markup and cap of the AI.
+    """
 
     invoice = models.ForeignKey(UsageInvoice, on_delete=models.PROTECT, related_name="lines")
     position = models.PositiveIntegerField()
@@ -88,6 +102,8 @@ class UsageLine(models.Model):
     quantity = models.BigIntegerField()
     unit_price_cents = models.BigIntegerField(null=True, blank=True)
     amount_cents = models.BigIntegerField()
+    late_for = models.CharField(max_length=7, blank=True, default="")
+    evidence = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["invoice", "position"]
@@ -95,6 +111,13 @@ class UsageLine(models.Model):
             models.UniqueConstraint(fields=["invoice", "position"], name="revenue_line_position"),
             models.CheckConstraint(
                 condition=Q(amount_cents__gte=0) & Q(quantity__gte=0), name="revenue_line_not_negative"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["invoice", "kind"],
+                include=["amount_cents", "quantity", "late_for"],
+                name="revenue_line_reported",
             ),
         ]
 
@@ -131,6 +154,58 @@ class LeadCharge(models.Model):
         return f"{self.instance_id} {self.lead_id}"
 
 
+class UsageSnapshot(models.Model):
+    """The usage of one client and month as it was when it was last settled: billed, or found to cost nothing.
+
+    What is read later is measured against it: late usage is what it does not hold, a counter below it ran
+    backwards.
+    """
+
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="usage_snapshots")
+    period = models.CharField(max_length=7)
+    usage = models.JSONField()
+    digest = models.CharField(max_length=64)
+    seen_at = models.DateTimeField()
+    # What the reports add up, kept out of the JSON by the database itself.
+    ai_cost = models.GeneratedField(
+        expression=Cast(KT("usage__aiCost"), models.DecimalField(max_digits=40, decimal_places=20)),
+        output_field=models.DecimalField(max_digits=40, decimal_places=20, null=True),
+        db_persist=True,
+    )
+    currency = models.GeneratedField(
+        expression=Cast(KT("usage__currency"), models.CharField(max_length=16)),
+        output_field=models.CharField(max_length=16, null=True),
+        db_persist=True,
+    )
+
+    class Meta:
+        ordering = ["instance", "period"]
+        constraints = [models.UniqueConstraint(fields=["instance", "period"], name="revenue_snapshot_once")]
+        indexes = [
+            models.Index(
+                fields=["period"],
+                include=["instance", "currency", "ai_cost"],
+                name="revenue_snapshot_reported",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} {self.period}"
+
+
+class StripePace(models.Model):
+    """When the next call to a Stripe account may leave: one row an account, shared by all processes.
+
+    `free_at` is in seconds of the database's clock, so that a settable clock cannot stop it.
+    """
+
+    account = models.CharField(max_length=64, primary_key=True)
+    free_at = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return self.account
+
+
 class EventState(models.TextChoices):
     """`parked` failed too often and waits for a person; `ignored` is a type we do nothing with."""
 
@@ -141,7 +216,9 @@ class EventState(models.TextChoices):
 
 
 class StripeEvent(models.Model):
-    """One event of the provider's Stripe account, stored before it was acknowledged."""
+    """One event of the provider's Stripe account, stored before it was acknowledged. `payload` is the text
+    that Stripe signed, byte for byte: JSON that PostgreSQL's own type refuses (NUL, lone surrogates) is held.
+    """
 
     event_id = models.CharField(max_length=128, unique=True)
     type = models.CharField(max_length=128)
@@ -149,7 +226,7 @@ class StripeEvent(models.Model):
     account = models.CharField(max_length=128, blank=True, default="")
     api_version = models.CharField(max_length=64, blank=True, default="")
     object_id = models.CharField(max_length=128, blank=True, default="")
-    payload = models.JSONField()
+    payload = models.TextField()
     happened_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField()
     applied_at = models.DateTimeField(null=True, blank=True)
@@ -164,6 +241,20 @@ class StripeEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_id} {self.type}"
+
+
+class StripeSweep(models.Model):
+    """When the provider's account was last looked through for what no event told us of: the single row 1."""
+
+    due_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    looked_at = models.PositiveIntegerField(default=0)
+    found = models.PositiveIntegerField(default=0)
+    error = models.CharField(max_length=500, blank=True, default="")
+
+    def __str__(self) -> str:
+        return f"due {self.due_at:%Y-%m-%d %H:%M}"
 
 
 class Alert(models.Model):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from provider_federation.kit.pagination import encode_cursor
 from provider_federation.kit.problem import not_found
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.revenue.models import (
     Alert,
+    Kind,
     LeadCharge,
     StripeEvent,
     UsageInvoice,
+    UsageLine,
     UsageStatus,
 )
 from provider_federation.portal.subscriptions.models import SubscriptionInvoice
@@ -108,11 +110,23 @@ def usage_invoice(invoice_id: str) -> UsageInvoice:
     return found
 
 
-def charged_leads(instance: Instance) -> set[str]:
-    """The leads this client was ever charged for, those of void invoices aside."""
-    return set(
-        LeadCharge.objects.filter(instance=instance, released_at=None).values_list("lead_id", flat=True)
-    )
+def charged_leads(instance: Instance, lead_ids: Iterable[str], *, ever: bool = False) -> set[str]:
+    """Which of these leads this client was charged for and may not be charged for again.
+
+    `ever`: also those that were freed while their invoice stands (a dispute the client won): late usage does
+    not bring them back by itself.
+    """
+    charges = LeadCharge.objects.filter(instance=instance, lead_id__in=list(lead_ids))
+    standing = ~Q(line__invoice__status=UsageStatus.VOID) if ever else Q(pk__in=())
+    return set(charges.filter(Q(released_at=None) | standing).values_list("lead_id", flat=True))
+
+
+def ai_billed(instance: Instance, period: str) -> int:
+    """What the AI usage of that month was billed so far, on its own invoice and late on others, in minor units."""
+    lines = UsageLine.objects.filter(invoice__instance=instance, kind=Kind.AI)
+    mine = lines.filter(Q(late_for=period) | Q(late_for="", invoice__period=period))
+    standing = mine.exclude(invoice__status=UsageStatus.VOID)
+    return int(standing.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
 from provider_federation.portal.revenue import services
-from provider_federation.portal.revenue.services.jobs import APPLY, PLACE
+from provider_federation.portal.revenue.services.jobs import APPLY, PLACE, SWEEP
+from provider_federation.portal.revenue.services.sweep import sweep_account
 
 _MOST_TRIES = 60
 _LONGEST_WAIT = 600
 
 
-class _Patiently(BaseRetryStrategy):
+class Patiently(BaseRetryStrategy):
     """2, 4, 8 seconds and so on, up to ten minutes; about nine hours in all, then the worker's
     house-keeping takes over.
     """
@@ -27,13 +28,19 @@ class _Patiently(BaseRetryStrategy):
         return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts + 1, 10), _LONGEST_WAIT)})
 
 
-@app.task(name=PLACE, queue="money", retry=_Patiently())
+@app.task(name=PLACE, queue="money", retry=Patiently())
 def place_usage_invoice(invoice_id: str) -> None:
     """Bring a planned usage invoice to Stripe."""
     services.place_usage_invoice(UUID(invoice_id))
 
 
-@app.task(name=APPLY, queue="money", retry=_Patiently())
+@app.task(name=APPLY, queue="money", retry=Patiently())
 def apply_stripe_event(event_pk: int) -> None:
     """Apply one stored event of the provider's Stripe account."""
     services.apply_event(event_pk)
+
+
+@app.task(name=SWEEP, queue="money", retry=Patiently())
+def sweep_stripe() -> None:
+    """Look through the provider's Stripe account for what no event told us of."""
+    sweep_account()

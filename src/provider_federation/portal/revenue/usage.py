@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.money import MoneyError, Period, Usage, UsageLead, parse_decimal
+from provider_federation.money import LimitsUsed, MoneyError, Period, Usage, UsageLead, parse_decimal
 from provider_federation.portal.database import lend_connection
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
@@ -78,12 +78,23 @@ class _Month(_Wire):
     closed: bool
 
 
+class _Limit(_Wire):
+    used: int
+
+
+class _Limits(_Wire):
+    leads: _Limit
+    users: _Limit
+    ai_credits: _Limit = Field(alias="aiCredits")
+
+
 class _Page(_Wire):
     client: str = Field(alias="clientOrgId")
     period: _Month
     currency: str = Field(max_length=3)
     leads: _Leads
     ai: _Ai
+    limits: _Limits | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ class Reading:
     @property
     def digest(self) -> str:
         """sha256 over everything that can reach an amount."""
-        return hashlib.sha256(json.dumps(usage_to_json(self.usage), sort_keys=True).encode()).hexdigest()
+        return digest_of(usage_to_json(self.usage))
 
 
 class UsageUnavailable(Problem):
@@ -200,6 +211,11 @@ def _read_pages(instance: Instance, period: Period) -> Generator[Call, Outcome, 
     raise UsageUnavailable(instance, "page_cap", "Its list of leads does not end.", later=False)
 
 
+def digest_of(frozen: dict[str, Any]) -> str:
+    """sha256 in hex over usage as `usage_to_json` froze it."""
+    return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()
+
+
 def usage_to_json(usage: Usage) -> dict[str, Any]:
     """As it is frozen beside the invoice; `usage_from_json` reads it back."""
     return {
@@ -210,7 +226,8 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
         "aiCalls": usage.ai_calls,
         "leadCount": usage.lead_count,
         "leads": [
-            [one.lead_id, one.public_id, one.converted_at.isoformat(), one.evidence] for one in usage.leads
+            [one.lead_id, one.public_id, one.stated_at or one.converted_at.isoformat(), one.evidence]
+            for one in usage.leads
         ],
     }
 
@@ -222,9 +239,7 @@ def usage_from_json(frozen: dict[str, Any]) -> Usage:
         client=frozen["client"],
         period=Period(datetime.fromisoformat(start), datetime.fromisoformat(end), label),
         currency=frozen["currency"],
-        leads=tuple(
-            UsageLead(a, b, datetime.fromisoformat(at), evidence) for a, b, at, evidence in frozen["leads"]
-        ),
+        leads=tuple(UsageLead(a, b, _instant(at), evidence, at) for a, b, at, evidence in frozen["leads"]),
         ai_cost=Decimal(frozen["aiCost"]),
         ai_calls=frozen["aiCalls"],
         lead_count=frozen["leadCount"],
@@ -257,6 +272,7 @@ def _whole(instance: Instance, period: Period, pages: list[_Page]) -> Reading:
             ai_cost=parse_decimal(first.ai.cost, negative=True),
             ai_calls=first.ai.calls,
             lead_count=first.leads.count,
+            limits=_limits(first),
         )
     except (MoneyError, ValueError, OverflowError) as error:  # the last: an instant that UTC cannot say
         raise UsageUnavailable(
@@ -275,8 +291,16 @@ def _one_currency(page: _Page) -> str:
     return page.currency.lower() if same else f"{page.currency}/{page.ai.currency}".lower()
 
 
+def _limits(page: _Page) -> LimitsUsed | None:
+    given = page.limits
+    return LimitsUsed(given.leads.used, given.users.used, given.ai_credits.used) if given else None
+
+
 def _lead(lead: _Lead) -> UsageLead:
-    return UsageLead(lead.lead_id, lead.public_id, _instant(lead.converted_at), lead.evidence)
+    at = _instant(lead.converted_at)
+    if not all(text.isprintable() for text in (lead.lead_id, lead.public_id, lead.evidence)):
+        raise ValueError("a lead's id, public id or evidence is not printable text")
+    return UsageLead(lead.lead_id, lead.public_id, at, lead.evidence, lead.converted_at)
 
 
 def _instant(text: str) -> datetime:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
 from django.conf import settings
 
 from provider_federation.kit.problem import Problem
-from provider_federation.stripe_account import StripeAccount, StripeFailed
+from provider_federation.stripe_account import Pace, StripeAccount, StripeFailed
 
 
 def provider_account() -> StripeAccount:
@@ -22,9 +22,19 @@ def provider_account() -> StripeAccount:
     return _account(key, settings.STRIPE_API_BASE)
 
 
+def pace_calls(make: Callable[[str], Pace]) -> None:
+    """From now on accounts are made with the pace that `make` gives for their key; for upper rooms, at start."""
+    _pace.append(make)
+    _account.cache_clear()
+
+
+_pace: list[Callable[[str], Pace]] = []
+
+
 @lru_cache(maxsize=4)
 def _account(key: str, api_base: str) -> StripeAccount:
-    return StripeAccount(key, api_base=api_base or None)
+    pace = _pace[-1](key) if _pace else None
+    return StripeAccount(key, api_base=api_base or None, pace=pace)
 
 
 def livemode() -> bool:

@@ -18,7 +18,9 @@ from provider_federation.kit import clock
 from provider_federation.money import find_plan
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.account import plan_of, provider_account
+from provider_federation.portal.subscriptions.changes import settle_changes
 from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.entitlements import update_entitlement
 from provider_federation.portal.subscriptions.figures import StripeFigures
 from provider_federation.portal.subscriptions.models import (
     ENDED,
@@ -90,6 +92,8 @@ def apply_subscription(fresh: StripeSubscription, *, seen: int) -> Subscription:
         _copy(row, fresh)
         row.save()
         note_plan(row, fresh)
+        settle_changes(row, fresh)
+        update_entitlement(row.instance)
     return row
 
 
@@ -120,6 +124,7 @@ def apply_invoice(fresh: StripeInvoice, *, seen: int) -> SubscriptionInvoice:
         copy_figures(row, fresh)
         row.save()
         _keep_link(subscription)
+        update_entitlement(subscription.instance)
     return row
 
 
@@ -128,11 +133,13 @@ def copy_figures(row: StripeFigures, fresh: StripeInvoice) -> None:
     row.number = fresh.number or ""
     row.currency = fresh.currency.lower()
     row.total_cents, row.due_cents = fresh.total, fresh.amount_due
+    row.tax_cents = fresh.tax
     row.paid_cents, row.remaining_cents = fresh.amount_paid, fresh.amount_remaining
     row.off_stripe_cents = fresh.amount_off_stripe
     row.credited_unpaid_cents, row.credited_paid_cents = fresh.credited_unpaid, fresh.credited_paid
     row.hosted_invoice_url, row.invoice_pdf = fresh.hosted_invoice_url or "", fresh.invoice_pdf or ""
-    row.finalized_at, row.paid_at = fresh.finalized_at, fresh.paid_at
+    row.finalized_at, row.paid_at, row.due_at = fresh.finalized_at, fresh.paid_at, fresh.due_date
+    row.voided_at, row.uncollectible_at = fresh.voided_at, fresh.marked_uncollectible_at
     row.seen_at = clock.now()
     row.version += 1
 
@@ -172,6 +179,8 @@ def _since(row: Subscription, fresh: StripeSubscription | None) -> datetime:
 
 def _locked_row(fresh: StripeSubscription) -> Subscription:
     expected = _expected_row(fresh)
+    # The client first, then its subscription: everybody takes these locks in this order.
+    Instance.objects.select_for_update(no_key=True).get(pk=expected.instance_id)
     return Subscription.objects.select_for_update().select_related("instance").get(pk=expected.pk)
 
 
@@ -213,7 +222,7 @@ def _copy(row: Subscription, fresh: StripeSubscription) -> None:
     row.stripe_subscription_id = fresh.id
     row.status = fresh.status
     row.cancel_at_period_end = fresh.cancel_at_period_end
-    row.cancelled_at, row.ended_at = fresh.canceled_at, fresh.ended_at
+    row.cancelled_at, row.ended_at, row.trial_end = fresh.canceled_at, fresh.ended_at, fresh.trial_end
     if fresh.items:
         item = fresh.items[0]
         row.current_period_start, row.current_period_end = item.period_start, item.period_end

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.db import transaction
+from django.db.models import Q
 
 from provider_federation.kit import clock
+from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.account import provider_account
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
-from provider_federation.portal.subscriptions.models import BillingCustomer
+from provider_federation.portal.subscriptions.models import BillingCustomer, FormerCustomer
 from provider_federation.stripe_account import OrderCustomer
 from provider_federation.stripe_account import ensure_customer as ensure_stripe_customer
 
@@ -24,8 +26,9 @@ def ensure_customer(instance: Instance, details: Mapping[str, str] | None = None
     row = _row(instance, details or {})
     if row.stripe_customer_id:
         return row
+    former = FormerCustomer.objects.filter(instance=instance).count()
     wanted = OrderCustomer(
-        key=str(instance.pk),
+        key=f"{instance.pk}/{former}" if former else str(instance.pk),
         name=row.name,
         email=row.email or None,
         metadata={"clientOrgId": instance.org_id},
@@ -34,14 +37,45 @@ def ensure_customer(instance: Instance, details: Mapping[str, str] | None = None
 
 
 def customer_of(stripe_customer_id: str | None) -> BillingCustomer | None:
-    """Whose customer this is; None for a stranger."""
+    """Whose customer this is, or was before it was deleted; None for a stranger."""
     if not stripe_customer_id:
         return None
-    return (
-        BillingCustomer.objects.select_related("instance")
-        .filter(stripe_customer_id=stripe_customer_id)
-        .first()
-    )
+    rows = BillingCustomer.objects.select_related("instance")
+    former = FormerCustomer.objects.filter(stripe_customer_id=stripe_customer_id).values("instance")
+    return rows.filter(Q(stripe_customer_id=stripe_customer_id) | Q(instance__in=former)).first()
+
+
+def note_customer_deleted(stripe_customer_id: str) -> BillingCustomer | None:
+    """The customer is gone in Stripe, and its subscriptions with it: the client gets another one when it is
+    billed next. None when it is nobody's.
+    """
+    with transaction.atomic():
+        row = (
+            BillingCustomer.objects.select_for_update(of=("self",))
+            .select_related("instance")
+            .filter(stripe_customer_id=stripe_customer_id)
+            .first()
+        )
+        if row is None:
+            return customer_of(stripe_customer_id)
+        FormerCustomer.objects.create(
+            instance=row.instance, stripe_customer_id=stripe_customer_id, deleted_at=clock.now()
+        )
+        row.stripe_customer_id = None
+        row.save(update_fields=["stripe_customer_id"])
+        record(Kind.CUSTOMER_DELETED, "stripe", f"instance:{row.instance.name}", customer=stripe_customer_id)
+    return row
+
+
+def living_customer(instance: Instance, details: Mapping[str, str] | None = None) -> str:
+    """The Stripe id of the client's customer, looked at first: one that was deleted there while no event told
+    us is replaced. Raises `StripeFailed`.
+    """
+    customer = ensure_customer(instance, details).stripe_customer_id or ""
+    if provider_account().retrieve_customer(customer).deleted:
+        note_customer_deleted(customer)
+        customer = ensure_customer(instance, details).stripe_customer_id or ""
+    return customer
 
 
 def _row(instance: Instance, details: Mapping[str, str]) -> BillingCustomer:

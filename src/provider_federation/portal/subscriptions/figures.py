@@ -5,6 +5,17 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+REPORTED = (
+    "status",
+    "currency",
+    "due_at",
+    *(
+        f"{name}_cents"
+        for name in ("total", "tax", "paid", "off_stripe", "remaining", "credited_unpaid", "credited_paid")
+    ),
+)
+"""The columns that the reports add up: an index that carries them answers without the rows."""
+
 
 class InvoiceStatus(models.TextChoices):
     """Stripe's own words for a finalised invoice; an invoice before that is `draft`."""
@@ -22,7 +33,7 @@ class StripeFigures(models.Model):
     `total` was billed; `total - credited_unpaid - due` went over the customer's balance (a total below the
     minimum charge, a credit from before); `due` is `paid + remaining`; of what Stripe calls paid,
     `off_stripe` never passed through the account. `credited_paid` was given back, or to the balance, after
-    payment.
+    payment. `tax` is the part of `total` that is tax, as Stripe reckoned it.
     `version` goes up with every write: whoever fetched before the last write fetches again.
     """
 
@@ -30,6 +41,7 @@ class StripeFigures(models.Model):
     number = models.CharField(max_length=64, blank=True, default="")
     currency = models.CharField(max_length=3)
     total_cents = models.BigIntegerField(default=0)
+    tax_cents = models.BigIntegerField(default=0)
     due_cents = models.BigIntegerField(default=0)
     paid_cents = models.BigIntegerField(default=0)
     off_stripe_cents = models.BigIntegerField(default=0)
@@ -40,6 +52,9 @@ class StripeFigures(models.Model):
     invoice_pdf = models.CharField(max_length=1000, blank=True, default="")
     finalized_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    voided_at = models.DateTimeField(null=True, blank=True)
+    uncollectible_at = models.DateTimeField(null=True, blank=True)
     version = models.PositiveIntegerField(default=0)
     seen_at = models.DateTimeField(null=True, blank=True)
 

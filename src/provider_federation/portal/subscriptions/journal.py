@@ -10,6 +10,22 @@ from django.db import connection
 from provider_federation.portal.subscriptions.models import JournalStep
 from provider_federation.stripe_account import StepRecord, StripeFailed
 
+# One statement each, and so one commit: four steps of an order cost eight of them.
+_BEGIN = """
+INSERT INTO subscriptions_journalstep AS row (key, step, idempotency_key, at, first_at, result_id)
+VALUES (%s, %s, %s, %s, %s, '')
+    ON CONFLICT (key, step) DO UPDATE SET idempotency_key = excluded.idempotency_key, at = excluded.at
+ WHERE row.result_id = ''
+"""
+_FINISH = """
+INSERT INTO subscriptions_journalstep AS row (key, step, idempotency_key, at, first_at, result_id, finished_at)
+VALUES (%s, %s, '', %s, %s, %s, %s)
+    ON CONFLICT (key, step) DO UPDATE
+   SET result_id = CASE WHEN row.result_id = '' THEN excluded.result_id ELSE row.result_id END,
+       finished_at = coalesce(row.finished_at, excluded.finished_at)
+RETURNING result_id
+"""
+
 
 class DatabaseJournal:
     """Each call commits by itself, so it refuses to run inside a transaction that could take it back."""
@@ -23,21 +39,17 @@ class DatabaseJournal:
 
     def begin(self, key: str, step: str, idempotency_key: str, at: datetime) -> None:
         _outside_of_transactions()
-        row, made = JournalStep.objects.get_or_create(
-            key=key, step=step, defaults={"idempotency_key": idempotency_key, "at": at, "first_at": at}
-        )
-        if not made:
-            unfinished = JournalStep.objects.filter(pk=row.pk, result_id="")
-            unfinished.update(idempotency_key=idempotency_key, at=at)
+        with connection.cursor() as cursor:
+            cursor.execute(_BEGIN, [key, step, idempotency_key, at, at])
 
-    def finish(self, key: str, step: str, result_id: str, at: datetime) -> None:
+    def finish(self, key: str, step: str, result_id: str, at: datetime) -> str:
         _outside_of_transactions()
-        first = {"idempotency_key": "", "at": at, "first_at": at}
-        row, _ = JournalStep.objects.get_or_create(key=key, step=step, defaults=first)
-        JournalStep.objects.filter(pk=row.pk, result_id="").update(result_id=result_id, finished_at=at)
-        row.refresh_from_db()
-        if row.result_id != result_id:
-            raise JournalContradicted(f"{key} {step} led to {row.result_id} before and to {result_id} now")
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, [key, step, at, at, result_id, at])
+            kept = str(cursor.fetchone()[0])
+        if kept != result_id:
+            raise JournalContradicted(f"{key} {step} led to {kept} before and to {result_id} now")
+        return kept
 
 
 class JournalContradicted(StripeFailed):

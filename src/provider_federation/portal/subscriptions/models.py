@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import Q
 
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.subscriptions.figures import InvoiceStatus, StripeFigures
+from provider_federation.portal.subscriptions.figures import REPORTED, InvoiceStatus, StripeFigures
 
 
 class PlanCode(models.TextChoices):
@@ -36,7 +37,10 @@ class Status(models.TextChoices):
 ENDED = (Status.CANCELED, Status.INCOMPLETE_EXPIRED)
 """No way back from these: the client may subscribe anew."""
 
-ENTITLED = (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE)
+IN_ARREARS = (Status.PAST_DUE, Status.UNPAID)
+"""A renewal was not paid: the plan stays, what it gives is restricted after the grace period."""
+
+ENTITLED = (Status.TRIALING, Status.ACTIVE, *IN_ARREARS)
 """In these the plan is in force: paid for, in its trial, or in dunning."""
 
 
@@ -71,10 +75,12 @@ class Subscription(models.Model):
     stripe_price_id = models.CharField(max_length=128, blank=True, default="")
     request_digest = models.CharField(max_length=64, blank=True, default="")
     payment_method = models.CharField(max_length=128, blank=True, default="")
+    trial_days = models.PositiveSmallIntegerField(default=0)
     billing_details = models.JSONField(default=dict, blank=True)
     hosted_invoice_url = models.CharField(max_length=1000, blank=True, default="")
     current_period_start = models.DateTimeField(null=True, blank=True)
     current_period_end = models.DateTimeField(null=True, blank=True)
+    trial_end = models.DateTimeField(null=True, blank=True)
     cancel_at_period_end = models.BooleanField(default=False)
     cancelled_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -107,6 +113,134 @@ class Subscription(models.Model):
         return self.status in ENDED
 
 
+class Proration(models.TextChoices):
+    """When a change takes effect and how its difference is billed; all but the last are Stripe's words."""
+
+    ALWAYS_INVOICE = "always_invoice", "now, the difference billed at once"
+    CREATE_PRORATIONS = "create_prorations", "now, the difference on the next invoice"
+    NONE = "none", "now, without proration"
+    AT_PERIOD_END = "at_period_end", "at the end of the paid period"
+
+
+class ChangeKind(models.TextChoices):
+    """What was asked for."""
+
+    PLAN = "plan", "another plan"
+    CANCEL = "cancel", "cancellation"
+    RESUME = "resume", "resumption"
+    WITHDRAW = "withdraw", "withdrawal of a change"
+
+
+class ChangeState(models.TextChoices):
+    """Where a change stands. The last three are its end."""
+
+    CARRYING_OUT = "carrying_out", "being carried out"
+    AWAITING_PAYMENT = "awaiting_payment", "waits for its payment"
+    SCHEDULED = "scheduled", "scheduled"
+    DONE = "done", "done"
+    WITHDRAWN = "withdrawn", "withdrawn"
+    FAILED = "failed", "failed"
+
+
+WAITING = (ChangeState.AWAITING_PAYMENT, ChangeState.SCHEDULED)
+"""Accepted by Stripe, not in force yet."""
+
+
+class SubscriptionChange(models.Model):
+    """One change of a subscription that somebody asked for, stored before Stripe is called.
+
+    `proration_date` is the second from which the preview prorated, and Stripe does. Amounts are the
+    preview's, in minor units of the subscription's currency: None where nothing was previewed. `effective_at`
+    is when a scheduled change comes, or when a done one was seen to be in force.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="changes")
+    kind = models.CharField(max_length=16, choices=ChangeKind.choices)
+    state = models.CharField(max_length=24, choices=ChangeState.choices, default=ChangeState.CARRYING_OUT)
+    proration = models.CharField(max_length=24, choices=Proration.choices, blank=True, default="")
+    from_plan = models.CharField(max_length=16, choices=PlanCode.choices)
+    to_plan = models.CharField(max_length=16, choices=PlanCode.choices)
+    stripe_price_id = models.CharField(max_length=128, blank=True, default="")
+    stripe_schedule_id = models.CharField(max_length=128, blank=True, default="")
+    proration_date = models.DateTimeField(null=True, blank=True)
+    amount_now_cents = models.BigIntegerField(null=True, blank=True)
+    amount_next_cents = models.BigIntegerField(null=True, blank=True)
+    effective_at = models.DateTimeField(null=True, blank=True)
+    requested_by = models.CharField(max_length=200)
+    failure = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription"],
+                condition=Q(state=ChangeState.CARRYING_OUT),
+                name="subscriptions_one_change_under_way",
+            ),
+            models.UniqueConstraint(
+                fields=["subscription"], condition=Q(state__in=WAITING), name="subscriptions_one_change_waits"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.from_plan} → {self.to_plan} ({self.state})"
+
+
+class EntitlementState(models.TextChoices):
+    """What a client may use: all of its plan, only what BASE gives (in arrears), or BASE."""
+
+    FULL = "full", "full"
+    RESTRICTED = "restricted", "restricted"
+    BASE = "base", "base"
+
+
+class Entitlement(models.Model):
+    """What the portal last told, or has to tell, an instance. A limit of None is unlimited.
+
+    `version` goes up with every change of what is said, so that an instance can tell old from new in any
+    order; `acknowledged_version` is what the instance last confirmed.
+    """
+
+    instance = models.OneToOneField(
+        Instance, primary_key=True, on_delete=models.PROTECT, related_name="entitlement"
+    )
+    version = models.PositiveBigIntegerField(default=1)
+    plan = models.CharField(max_length=16, choices=PlanCode.choices)
+    state = models.CharField(max_length=16, choices=EntitlementState.choices)
+    leads = models.PositiveBigIntegerField(null=True, blank=True)
+    users = models.PositiveBigIntegerField(null=True, blank=True)
+    ai_credits = models.PositiveBigIntegerField(null=True, blank=True)
+    support = models.CharField(max_length=32)
+    valid_from = models.DateTimeField()
+    acknowledged_version = models.PositiveBigIntegerField(default=0)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    last_code = models.CharField(max_length=80, blank=True, default="")
+    last_sentence = models.CharField(max_length=500, blank=True, default="")
+    due_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.plan} {self.state} v{self.version}"
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.acknowledged_version >= self.version
+
+
+class FormerCustomer(models.Model):
+    """A Stripe customer that was deleted there: late events about it still name their client."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="former_customers")
+    stripe_customer_id = models.CharField(max_length=128, unique=True)
+    deleted_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.stripe_customer_id
+
+
 class PlanChange(models.Model):
     """From `effective_at` on (until the next row), `plan` was in force. Rows are only ever added."""
 
@@ -127,16 +261,20 @@ class PlanChange(models.Model):
 
 
 class CapChange(models.Model):
-    """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6)."""
+    """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6), with
+    `markup` on top of its cost (a fraction: 0.1 is ten percent).
+    """
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="cap_changes")
     cap_cents = models.BigIntegerField()
+    markup = models.DecimalField(max_digits=7, decimal_places=4, default=Decimal(0))
     effective_at = models.DateTimeField()
 
     class Meta:
         ordering = ["-effective_at", "-id"]
         constraints = [
-            models.CheckConstraint(condition=Q(cap_cents__gte=0), name="subscriptions_cap_not_negative")
+            models.CheckConstraint(condition=Q(cap_cents__gte=0), name="subscriptions_cap_not_negative"),
+            models.CheckConstraint(condition=Q(markup__gte=0), name="subscriptions_markup_not_negative"),
         ]
 
     def __str__(self) -> str:
@@ -156,7 +294,12 @@ class SubscriptionInvoice(StripeFigures):
 
     class Meta(StripeFigures.Meta):
         ordering = ["-billed_at", "-id"]
-        indexes = [models.Index(fields=["instance", "billed_at"], name="subscriptions_invoice_month")]
+        indexes = [
+            models.Index(fields=["instance", "billed_at"], name="subscriptions_invoice_month"),
+            models.Index(
+                fields=["finalized_at"], include=["id", "instance", *REPORTED], name="subscriptions_reported"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.number or self.stripe_invoice_id or str(self.pk)

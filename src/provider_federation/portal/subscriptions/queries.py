@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
@@ -16,16 +17,22 @@ from provider_federation.money.plans import terms_of_period
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.models import (
     ENDED,
+    WAITING,
     CapChange,
+    ChangeState,
+    Entitlement,
     PlanChange,
     PlanCode,
     Status,
     Subscription,
+    SubscriptionChange,
     SubscriptionInvoice,
 )
 
 MOST = 200
 """Rows in one page at most."""
+SORTS = {"createdAt": "created_at", "fee": "fee_cents", "client": "instance__title"}
+"""What a list can be sorted by; with a minus in front, the other way round."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,48 @@ def current_subscription(instance: Instance) -> Subscription | None:
     return Subscription.objects.filter(instance=instance).exclude(status__in=ENDED).first()
 
 
+def change_under_way(subscription: Subscription) -> SubscriptionChange | None:
+    """The change that is being carried out, waits for its payment, or is scheduled."""
+    open_states = (ChangeState.CARRYING_OUT, *WAITING)
+    rows = SubscriptionChange.objects.filter(subscription=subscription, state__in=open_states)
+    return rows.order_by("created_at").first()
+
+
+def newest_change(subscription: Subscription) -> SubscriptionChange | None:
+    """The change that was asked for last."""
+    return SubscriptionChange.objects.filter(subscription=subscription).order_by("-created_at", "-id").first()
+
+
+def entitlement_of(instance: Instance) -> Entitlement | None:
+    """What the client's instance is told; None when there was nothing to tell yet."""
+    return Entitlement.objects.select_related("instance").filter(pk=instance.pk).first()
+
+
+def list_entitlements(
+    *,
+    client_org_id: str = "",
+    state: str = "",
+    acknowledged: bool | None = None,
+    cursor: str = "",
+    limit: int = 50,
+) -> tuple[list[Entitlement], str | None]:
+    """One page by the instances' names, and the cursor of the next. Problem 400 `bad_cursor`."""
+    rows = Entitlement.objects.select_related("instance").order_by("instance__name")
+    if client_org_id:
+        rows = rows.filter(instance__org_id=client_org_id)
+    if state:
+        rows = rows.filter(state=state)
+    if acknowledged is not None:
+        newest = Q(acknowledged_version__gte=F("version"))
+        rows = rows.filter(newest if acknowledged else ~newest)
+    if cursor:
+        (last,) = decode_cursor(cursor, (str,))
+        rows = rows.filter(instance__name__gt=str(last).replace("\x00", ""))
+    found = list(rows[: limit + 1])
+    more = len(found) > limit
+    return found[:limit], encode_cursor(found[limit - 1].instance.name) if more else None
+
+
 def get_subscription(subscription_id: str) -> Subscription:
     """Problem 404 when there is none, or the id is not one."""
     try:
@@ -92,15 +141,58 @@ def get_subscription(subscription_id: str) -> Subscription:
     return found
 
 
-def list_subscriptions(filters: Filters, *, cursor: str = "", limit: int = 50) -> Page:
-    """One page of what the filters leave. Problem 400 `bad_cursor`."""
-    rows = _filtered(filters).order_by("-created_at", "-id")
+def list_subscriptions(
+    filters: Filters, *, sort: str = "-createdAt", cursor: str = "", limit: int = 50
+) -> Page:
+    """One page of what the filters leave, in one of the orders of SORTS. Problem 400 `bad_cursor` or
+    `invalid_field`.
+    """
+    rows = sorted_subscriptions(filters, sort)
     if cursor:
-        rows = rows.filter(after_cursor(cursor))
+        rows = rows.filter(_behind(sort, cursor))
     items = list(rows.select_related("instance")[: limit + 1])
     more = len(items) > limit
     items = items[:limit]
-    return Page(items, encode_cursor(items[-1].created_at.isoformat(), str(items[-1].pk)) if more else None)
+    return Page(items, _cursor(items[-1], sort) if more else None)
+
+
+def sorted_subscriptions(filters: Filters, sort: str = "-createdAt") -> QuerySet[Subscription]:
+    """All rows that the filters leave, in order."""
+    column, down = _order(sort)
+    return _filtered(filters).order_by(f"{down}{column}", f"{down}id")
+
+
+def _order(sort: str) -> tuple[str, str]:
+    column = SORTS.get(sort.removeprefix("-"))
+    if column is None:
+        known = ", ".join(part for name in SORTS for part in (name, f"-{name}"))
+        raise Problem(400, "invalid_field", f"sort: one of {known}.", field="sort")
+    return column, "-" if sort.startswith("-") else ""
+
+
+def _cursor(row: Subscription, sort: str) -> str:
+    values: dict[str, str | int] = {
+        "createdAt": row.created_at.isoformat(),
+        "fee": row.fee_cents,
+        "client": row.instance.title,
+    }
+    return encode_cursor(values[sort.removeprefix("-")], str(row.pk))
+
+
+def _behind(sort: str, cursor: str) -> Q:
+    """Keyset pages: the rows behind the last one shown, by the sort key and then the id."""
+    column, down = _order(sort)
+    if column == "created_at":
+        return after_cursor(cursor, down=bool(down))
+    at, last = decode_cursor(cursor, (int if column == "fee_cents" else str, str))
+    try:
+        key = UUID(str(last))
+    except ValueError:
+        raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.") from None
+    if isinstance(at, str) and "\x00" in at:
+        raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
+    way = "lt" if down else "gt"
+    return Q(**{f"{column}__{way}": at}) | Q(**{column: at, f"pk__{way}": key})
 
 
 def summarise() -> Summary:
@@ -152,8 +244,10 @@ def _filtered(filters: Filters) -> QuerySet[Subscription]:
     return rows
 
 
-def after_cursor(cursor: str) -> Q:
-    """The rows behind a cursor of `(created_at, id)`, newest first. Problem 400 `bad_cursor`."""
+def after_cursor(cursor: str, *, down: bool = True) -> Q:
+    """The rows behind a cursor of `(created_at, id)`, newest first (`down`) or oldest. Problem 400
+    `bad_cursor`.
+    """
     at, last = decode_cursor(cursor, (str, str))
     problem = Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
     try:
@@ -162,24 +256,30 @@ def after_cursor(cursor: str) -> Q:
         raise problem from None
     if when.tzinfo is None:
         raise problem
-    return Q(created_at__lt=when) | Q(created_at=when, pk__lt=key)
+    way = "lt" if down else "gt"
+    return Q(**{f"created_at__{way}": when}) | Q(**{"created_at": when, f"pk__{way}": key})
+
+
+def ai_terms_for(instance: Instance, start: datetime, end: datetime) -> tuple[int, Decimal]:
+    """The AI cap in minor units and the markup (a fraction) of the month `[start, end)`: in force when it
+    begins, else the first inside it.
+
+    A change in the middle of a month holds from the next one on (money.plans.terms_of_period). A month from
+    before the client was entered here is priced by the first terms it ever had.
+    """
+    changes = CapChange.objects.filter(instance=instance).order_by("effective_at", "id")
+    history = [
+        PlanTerms(change.effective_at, PlanCode.BASE, change.cap_cents, change.markup) for change in changes
+    ]
+    if not history:
+        return instance.ai_cap_cents, Decimal(0)
+    terms = terms_of_period(history, Period(start, end)) or history[0]
+    return terms.ai_cap_cents, terms.ai_markup
 
 
 def ai_cap_for(instance: Instance, start: datetime, end: datetime) -> int:
-    """The AI cap of the month `[start, end)` in minor units: in force when it begins, else the first
-    inside it.
-
-    A change in the middle of a month holds from the next one on (money.plans.terms_of_period). A month from
-    before the client was entered here is priced by the first cap it ever had.
-    """
-    history = [
-        PlanTerms(since=change.effective_at, plan_code=PlanCode.BASE, ai_cap_cents=change.cap_cents)
-        for change in CapChange.objects.filter(instance=instance).order_by("effective_at", "id")
-    ]
-    if not history:
-        return instance.ai_cap_cents
-    terms = terms_of_period(history, Period(start, end))
-    return terms.ai_cap_cents if terms else history[0].ai_cap_cents
+    """The cap of `ai_terms_for`."""
+    return ai_terms_for(instance, start, end)[0]
 
 
 def known_status(status: str) -> str:

@@ -136,10 +136,15 @@ async def _reset(simulator: Simulator, wanted: dict[str, Any]) -> Any:
 
 
 async def _account(simulator: Simulator, wanted: dict[str, Any]) -> Any:
-    """The business name that invoices of the account show."""
+    """`name`: what invoices of the account show; `after_retries`: what an unpaid subscription becomes."""
     account = simulator.store.account(wanted["account"], simulator.now())
-    simulator.store.rename(account, str(wanted["name"])[:100])
-    return {"account": account.id, "name": account.name}
+    if "name" in wanted:
+        simulator.store.rename(account, str(wanted["name"])[:100])
+    if "after_retries" in wanted:
+        if wanted["after_retries"] not in {"cancel", "unpaid", "past_due"}:
+            raise ValueError("after_retries must be cancel, unpaid or past_due")
+        simulator.store.give_up_with(account, wanted["after_retries"])
+    return {"account": account.id, "name": account.name, "after_retries": account.after_retries}
 
 
 async def _webhook_fault(simulator: Simulator, wanted: dict[str, Any]) -> Any:

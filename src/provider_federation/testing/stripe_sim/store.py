@@ -37,6 +37,7 @@ class Account:
     id: str
     created: int
     name: str = "Stripe simulator"
+    after_retries: str = "cancel"
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     remembered: dict[str, Remembered] = field(default_factory=dict)
 
@@ -96,6 +97,7 @@ class Store:
         self.settings.update(database.execute("select name, value from setting"))
         for account in self.accounts.values():
             account.name = self.settings.get(f"name:{account.id}", account.name)
+            account.after_retries = self.settings.get(f"after_retries:{account.id}", account.after_retries)
 
     def account(self, identity: str, now: int) -> Account:
         """The account, made at its first use."""
@@ -111,6 +113,11 @@ class Store:
         """Give the account the business name that its invoices show."""
         account.name = name
         self.set(f"name:{account.id}", name)
+
+    def give_up_with(self, account: Account, outcome: str) -> None:
+        """What becomes of a subscription when all retries failed: `cancel`, `unpaid` or `past_due`."""
+        account.after_retries = outcome
+        self.set(f"after_retries:{account.id}", outcome)
 
     def set(self, name: str, value: str) -> None:
         self.settings[name] = value

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import IntegrityError, connection, transaction
-from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, deliver, jobs, run_jobs
+from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, deliver, jobs, proven, run_jobs
 
 from provider_federation.portal.revenue import queries
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageLine
@@ -88,9 +88,8 @@ def test_a_lead_is_billed_once_in_its_life(books, grow, api):
     usage.uses(JANUARY, 2)
     assert ask(api, "org_ada", JANUARY, "31").json()["invoice"]["totalCents"] == 20_000
     usage.uses(FEBRUARY, 1)
-    usage.months[FEBRUARY]["items"].append(
-        {**usage.months[FEBRUARY]["items"][0], "leadId": f"lead-{JANUARY}-1", "leadPublicId": "again"}
-    )
+    again = {**usage.months[FEBRUARY]["items"][0], "leadId": f"lead-{JANUARY}-1", "leadPublicId": "again"}
+    usage.months[FEBRUARY]["items"].append(proven(again))
     assert ask(api, "org_ada").json()["invoice"]["totalCents"] == 10_000
 
 

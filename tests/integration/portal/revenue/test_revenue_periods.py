@@ -65,7 +65,11 @@ def test_no_text_is_anything_but_a_month_or_a_problem(start, end):
 
 INSTANTS = st.datetimes(timezones=st.just(UTC))
 LEADS = st.builds(
-    UsageLead, st.text(min_size=1, max_size=20), st.text(max_size=20), INSTANTS, st.text(max_size=80)
+    lambda lead_id, public_id, at, evidence: UsageLead(lead_id, public_id, at, evidence, at.isoformat()),
+    st.text(min_size=1, max_size=20),
+    st.text(max_size=20),
+    INSTANTS,
+    st.text(max_size=80),
 )
 
 

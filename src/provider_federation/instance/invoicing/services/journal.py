@@ -33,7 +33,9 @@ class TableJournal:
                 row.idempotency_key, row.at = idempotency_key, at
                 row.save(update_fields=["idempotency_key", "at"])
 
-    def finish(self, key: str, step: str, result_id: str, at: datetime) -> None:
+    def finish(self, key: str, step: str, result_id: str, at: datetime) -> str:
         with transaction.atomic(durable=True):
-            unfinished = StripeStep.objects.filter(journal_key=key, step=step, result_id__isnull=True)
-            unfinished.update(result_id=result_id, finished_at=at)
+            steps = StripeStep.objects.filter(journal_key=key, step=step)
+            steps.filter(result_id__isnull=True).update(result_id=result_id, finished_at=at)
+            kept = steps.values_list("result_id", flat=True).first()
+        return kept or result_id

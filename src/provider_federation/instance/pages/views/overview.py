@@ -8,12 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.invoicing.services import apply_pending
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.pages import figures
 from provider_federation.instance.pages.access import page
 from provider_federation.instance.pages.banner import federation_banner
+from provider_federation.instance.pages.views.usage import plan_use
+from provider_federation.instance.usage.queries import ai_usage
 
 _FEW, _MANY = 5, 200
 _APPLIED_AT_ONCE = 100
@@ -26,6 +29,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     context = {
         "banner": federation_banner(),
         "figures": figures.overview(),
+        **_plan(),
         "stripe_ready": bool(settings.STRIPE_SECRET_KEY),
         "alerts": figures.open_alerts(_FEW),
         "stuck": figures.stuck_events(_FEW),
@@ -33,6 +37,12 @@ def overview(request: HttpRequest) -> HttpResponse:
         "leads": converted.select_related("customer"),
     }
     return render(request, "instance/overview.html", context)
+
+
+def _plan() -> dict[str, object]:
+    month = figures.this_month()
+    limits = plan_use(month, ai_usage(month).calls)
+    return {"allowed": allowed_now(), "limits": limits, "over": [one for one in limits if one.over]}
 
 
 @page("billing.read")

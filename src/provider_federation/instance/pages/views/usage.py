@@ -9,12 +9,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.pages.access import page
 from provider_federation.instance.pages.figures import this_month
 from provider_federation.instance.usage import queries
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.money import PLANS, MoneyError, Period, ai_amount
+from provider_federation.money import MoneyError, Period, ai_amount
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def usage(request: HttpRequest) -> HttpResponse:
         "charged": ai_amount(ai.cost, cap=cap),
         "currency": queries.AI_CURRENCY,
         "conversions": queries.count_conversions(period),
-        "plan": PLANS[settings.INSTANCE_PLAN],
-        "limits": _limits(period, ai.calls),
+        "allowed": allowed_now(),
+        "limits": plan_use(period, ai.calls),
     }
     return render(request, "instance/usage.html", context)
 
@@ -69,7 +70,8 @@ def _month(label: str) -> Period:
     return period
 
 
-def _limits(period: Period, calls: int) -> list[Limit]:
+def plan_use(period: Period, calls: int) -> list[Limit]:
+    """How much of the plan a month used; `calls` are its AI calls."""
     used, limits = queries.used_of_plan(period, calls), queries.plan_limits()
     return [
         Limit("Leads", used.leads, limits.leads),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,19 @@ register = template.Library()
 
 # How a status looks, over every feature: the same word never means two colours.
 _TONES = {
-    "good": ("ok", "paid", "active", "done", "applied", "answered", "healthy", "fits"),
+    "good": (
+        "ok",
+        "paid",
+        "active",
+        "done",
+        "applied",
+        "issued",
+        "succeeded",
+        "accepted",
+        "answered",
+        "healthy",
+        "fits",
+    ),
     "info": ("open", "running", "trialing", "sent", "planned", "placing", "creating", "queued", "pending"),
     "warn": (
         "held",
@@ -24,12 +37,22 @@ _TONES = {
         "incomplete",
         "parked",
         "stale",
+        "claimed",
         "cancelling",
         "paused",
         "unpaid",
         "timed_out",
     ),
-    "bad": ("failed", "uncollectible", "unreachable", "refused", "bad_answer", "error", "internal"),
+    "bad": (
+        "failed",
+        "rejected",
+        "uncollectible",
+        "unreachable",
+        "refused",
+        "bad_answer",
+        "error",
+        "internal",
+    ),
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
 _WORDS = {
@@ -100,6 +123,12 @@ def day(at: datetime | str | None) -> str:
 def get(mapping: Any, key: Any) -> Any:
     """`mapping|get:key`, None when it is not there."""
     return mapping.get(key) if hasattr(mapping, "get") else None
+
+
+@register.filter
+def heading(number: int, headings: Sequence[str]) -> str:
+    """The heading of a column by its number, for tables that are stacked on a phone."""
+    return headings[number]
 
 
 def _distance(at: datetime) -> str:

@@ -3,8 +3,14 @@ them.
 """
 
 from provider_federation.portal.revenue.alerts import raise_alert, resolve_alert
+from provider_federation.portal.revenue.services.abandoning import abandon_order
 from provider_federation.portal.revenue.services.applying import refresh_any_invoice
-from provider_federation.portal.revenue.services.events import apply_event, receive_event, retry_event
+from provider_federation.portal.revenue.services.events import (
+    apply_event,
+    handles,
+    receive_event,
+    retry_event,
+)
 from provider_federation.portal.revenue.services.invoicing import (
     Invoiced,
     invoice_usage,
@@ -23,10 +29,12 @@ __all__ = [
     "AllRevenue",
     "ClientRevenue",
     "Invoiced",
+    "abandon_order",
     "apply_event",
     "calculate_all_revenue",
     "calculate_revenue",
     "defer_forgotten",
+    "handles",
     "invoice_usage",
     "place_usage_invoice",
     "raise_alert",

@@ -98,10 +98,11 @@ def _check_customer(fresh: StripeInvoice, row: UsageInvoice) -> None:
 
 def _check_total(fresh: StripeInvoice, row: UsageInvoice) -> None:
     frozen = sum(row.lines.values_list("amount_cents", flat=True))
-    if fresh.total != frozen or fresh.currency.lower() != row.currency:
-        there, here = format_amount(fresh.total, fresh.currency), format_amount(frozen, row.currency)
+    untaxed = fresh.total - fresh.tax_on_top  # tax that Stripe adds is carried through, nothing else is
+    if untaxed != frozen or fresh.currency.lower() != row.currency:
+        there, here = format_amount(untaxed, fresh.currency), format_amount(frozen, row.currency)
         message = f"Stripe's invoice {fresh.id} of {row.period} totals {there}, the portal's {here}."
-        raise_alert("total_differs", f"usage_invoice:{row.pk}", message, stripe=fresh.total, portal=frozen)
+        raise_alert("total_differs", f"usage_invoice:{row.pk}", message, stripe=untaxed, portal=frozen)
 
 
 def _follow(row: UsageInvoice, before: str) -> None:

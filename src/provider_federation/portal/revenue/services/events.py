@@ -4,6 +4,8 @@ rule 13).
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -23,9 +25,10 @@ from provider_federation.portal.revenue.services.applying import refresh_any_inv
 from provider_federation.portal.revenue.services.jobs import defer_event
 from provider_federation.portal.subscriptions.account import livemode
 from provider_federation.portal.subscriptions.applying import Foreign, refresh_subscription
-from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.services import refresh_customer
 from provider_federation.stripe_account import (
     StripeFailed,
+    WebhookIncomplete,
     WebhookNotConfigured,
     WebhookRefused,
     verify_webhook,
@@ -34,18 +37,24 @@ from provider_federation.stripe_account import (
 MOST_ATTEMPTS = 10
 STRIPE_ATTEMPTS = 50
 """While Stripe is away an event waits (some seven hours of retries): an outage parks nothing by itself."""
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _log = get_logger("stripe_events")
+
+Handler = Callable[[StripeEvent], str]
+"""Fetches `event.object_id` afresh, writes what it says, and answers a note for the page."""
 
 
 def receive_event(raw: bytes, signature: str | None) -> tuple[StripeEvent, bool]:
     """Verify and store one event; returns it and whether it is new. The job that applies it commits with
-    the row.
+    the row. One that lacks its id, type, object or mode is kept and ignored.
 
     Problem 400 `bad_signature timestamp_out_of_window bad_payload wrong_account livemode_mismatch`, 503
     without a secret.
     """
     try:
         event = verify_webhook(raw, signature, _secrets(), clock.timestamp())
+    except WebhookIncomplete as incomplete:
+        return _store({}, raw, why=incomplete.message)
     except WebhookRefused as refused:
         raise Problem(refused.status, refused.code, refused.message) from None
     except WebhookNotConfigured:
@@ -53,7 +62,7 @@ def receive_event(raw: bytes, signature: str | None) -> tuple[StripeEvent, bool]
             503, "webhook_not_configured", "Set PROVIDER_STRIPE_WEBHOOK_SECRET; no event is taken."
         ) from None
     _check_ours(event)
-    return _store(event)
+    return _store(event, raw, why=_unusable(event))
 
 
 def apply_event(event_pk: int) -> None:
@@ -65,7 +74,7 @@ def apply_event(event_pk: int) -> None:
         return
     StripeEvent.objects.filter(pk=event.pk).update(attempts=F("attempts") + 1)
     try:
-        note = _HANDLERS[_family(event.type)](event)
+        note = "; ".join(filter(None, (handler(event) for handler in _handlers(event.type))))
     except Foreign as foreign:
         _foreign(event, foreign)
     except StripeFailed as failure:
@@ -85,6 +94,19 @@ def retry_event(event: StripeEvent, *, actor: str) -> None:
             record(Audited.WEBHOOK_RETRIED, actor, f"stripe_event:{event.event_id}", type=event.type)
 
 
+def handles(prefix: str, handler: Handler) -> None:
+    """Have `handler` take part in applying events whose type begins with `prefix`, after those that are
+    there. For upper rooms, from their AppConfig.ready; the same handler again changes nothing.
+    """
+    found = _HANDLERS.setdefault(prefix, [])
+    if handler not in found:
+        found.append(handler)
+
+
+def _handlers(kind: str) -> list[Handler]:
+    return [handler for prefix, found in _HANDLERS.items() if kind.startswith(prefix) for handler in found]
+
+
 def _secrets() -> list[str]:
     """One signing secret, or several with commas between them while they are being rotated."""
     return [part.strip() for part in settings.PROVIDER_STRIPE_WEBHOOK_SECRET.split(",") if part.strip()]
@@ -93,7 +115,7 @@ def _secrets() -> list[str]:
 def _check_ours(event: dict[str, Any]) -> None:
     live, account = event.get("livemode"), event.get("account")
     problem = None
-    if live is not livemode():
+    if live is not None and live is not livemode():
         problem = Problem(
             400, "livemode_mismatch", "This event is of the other mode (live or test) than our key."
         )
@@ -105,38 +127,57 @@ def _check_ours(event: dict[str, Any]) -> None:
         raise problem
 
 
-def _store(event: dict[str, Any]) -> tuple[StripeEvent, bool]:
-    inner = event["data"]["object"]
-    known = _family(event["type"]) in _HANDLERS and bool(_object_id(event["type"], inner))
+def _unusable(event: dict[str, Any]) -> str:
+    """Why nothing will come of this event, or the empty string."""
+    if event.get("livemode") is None:
+        return "it does not say whether it is live"
+    if not _handlers(event["type"]):
+        return "nothing to do for this type"
+    return "" if _object_id(event) else "it names no object"
+
+
+def _store(event: dict[str, Any], raw: bytes, *, why: str) -> tuple[StripeEvent, bool]:
     with transaction.atomic():
         row, new = StripeEvent.objects.get_or_create(
-            event_id=event["id"],
+            event_id=_event_id(event, raw),
             defaults={
-                "type": event["type"][:128],
-                "livemode": event["livemode"],
-                "account": str(event.get("account") or ""),
-                "api_version": str(event.get("api_version") or ""),
-                "object_id": _object_id(event["type"], inner),
-                "payload": event,
+                "type": _plain(event.get("type")),
+                "livemode": livemode(),
+                "account": _plain(event.get("account")),
+                "api_version": _plain(event.get("api_version"))[:64],
+                "object_id": _object_id(event),
+                "payload": raw.decode(),
                 "happened_at": _instant(event.get("created")),
                 "received_at": clock.now(),
-                "state": EventState.PENDING if known else EventState.IGNORED,
-                "note": "" if known else "nothing to do for this type",
+                "state": EventState.IGNORED if why else EventState.PENDING,
+                "note": why,
             },
         )
-        if new and known:
+        if new and not why:
             defer_event(row)
     return row, new
 
 
-def _object_id(kind: str, inner: dict[str, Any]) -> str:
+def _event_id(event: dict[str, Any], raw: bytes) -> str:
+    """Stripe's id; for an event without a usable one the digest of its bytes, so that a copy is known."""
+    return _name(event.get("id")) or f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+def _object_id(event: dict[str, Any]) -> str:
     """What is fetched afresh: a credit note is about its invoice, everything else about itself."""
-    value = inner.get("invoice") if kind.startswith("credit_note.") else inner.get("id")
-    return value[:128] if isinstance(value, str) else ""
+    inner = event["data"]["object"] if event else {}
+    about_invoice = event and event["type"].startswith("credit_note.")
+    return _name(inner.get("invoice" if about_invoice else "id"))
 
 
-def _family(kind: str) -> str:
-    return next((family for family in _HANDLERS if kind.startswith(family)), "")
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else ""
+
+
+def _plain(value: Any) -> str:
+    """Text that a column takes: short, and nothing that cannot be printed."""
+    text = value if isinstance(value, str) else ""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:128])
 
 
 def _apply_invoice(event: StripeEvent) -> str:
@@ -152,18 +193,18 @@ def _apply_subscription(event: StripeEvent) -> str:
 
 
 def _apply_customer(event: StripeEvent) -> str:
-    customer = customer_of(event.object_id)
+    customer = refresh_customer(event.object_id)
     if customer is not None:
         message = f"The Stripe customer {event.object_id} of {customer.instance} was deleted."
         raise_alert("customer_deleted", f"customer:{event.object_id}", message)
     return "deleted"
 
 
-_HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
-    "invoice.": _apply_invoice,
-    "credit_note.": _apply_invoice,
-    "customer.subscription.": _apply_subscription,
-    "customer.deleted": _apply_customer,
+_HANDLERS: dict[str, list[Handler]] = {
+    "invoice.": [_apply_invoice],
+    "credit_note.": [_apply_invoice],
+    "customer.subscription.": [_apply_subscription],
+    "customer.deleted": [_apply_customer],
 }
 
 

@@ -12,6 +12,7 @@ from provider_federation.portal.revenue.models import EventState, StripeEvent, U
 
 PLACE = "revenue.place_usage_invoice"
 APPLY = "revenue.apply_stripe_event"
+SWEEP = "revenue.sweep_stripe"
 
 
 def defer_placing(invoice: UsageInvoice) -> None:
@@ -24,12 +25,20 @@ def defer_event(event: StripeEvent) -> None:
     app.configure_task(APPLY, lock=f"stripe:{event.object_id or event.event_id}").defer(event_pk=event.pk)
 
 
+def defer_sweep() -> None:
+    """One sweep at a time; one that waits already does the same work."""
+    if not ProcrastinateJob.objects.filter(task_name=SWEEP, status="todo").exists():
+        app.configure_task(SWEEP, lock=SWEEP).defer()
+
+
 def defer_forgotten() -> int:
     """A job for each pending event and each invoice on its way that has none; returns how many. A job too
     many would do no harm, a row without one would wait for ever.
     """
     with transaction.atomic():
-        invoices = UsageInvoice.objects.filter(status__in=(UsageStatus.PLANNED, UsageStatus.PLACING))
+        # Those of a billing run are that room's: its own jobs place them.
+        on_their_way = (UsageStatus.PLANNED, UsageStatus.PLACING)
+        invoices = UsageInvoice.objects.filter(status__in=on_their_way, billing_run=None).defer("usage")
         busy = _arguments(PLACE, "invoice_id")
         lost_invoices = [one for one in invoices if str(one.pk) not in busy]
         events = StripeEvent.objects.filter(state=EventState.PENDING)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
@@ -14,7 +15,8 @@ from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.audit.services import record
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
-from provider_federation.portal.revenue.services.applying import refresh_any_invoice
+from provider_federation.portal.revenue.services.applying import apply_usage_invoice, refresh_any_invoice
+from provider_federation.portal.subscriptions.applying import Overtaken
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.portal.subscriptions.services import ensure_customer, provider_account
 from provider_federation.stripe_account import (
@@ -28,23 +30,27 @@ from provider_federation.stripe_account import (
 _ON_ITS_WAY = (UsageStatus.PLANNED, UsageStatus.PLACING)
 
 
-def place_usage_invoice(invoice_id: UUID) -> None:
+def place_usage_invoice(invoice_id: UUID, *, vouched: bool = False) -> None:
     """From the frozen lines to a sent invoice; the same one however often this runs and wherever it stopped.
 
-    Raises `StripeFailed` when it may work later. What Stripe refuses for good holds the invoice and raises
-    an alert.
+    `vouched`: see `stripe_account.place_invoice`. Raises `StripeFailed` when it may work later. What Stripe
+    refuses for good holds the invoice and raises an alert.
     """
     row = _begin(invoice_id)
     if row is None:
         return
+    account, journal = provider_account(), DatabaseJournal()
     try:
-        placed = place_invoice(provider_account(), order_of(row), DatabaseJournal(), now=clock.now)
+        placed = place_invoice(account, order_of(row), journal, now=clock.now, vouched=vouched)
     except StripeFailed as failure:
         _note(row, failure)
         if failure.retryable:
             raise
         return
-    refresh_any_invoice(placed.id)
+    try:
+        apply_usage_invoice(placed, row)
+    except Overtaken:  # an event was applied meanwhile: what we saw may be older
+        refresh_any_invoice(placed.id)
 
 
 def order_of(row: UsageInvoice) -> InvoiceOrder:
@@ -68,19 +74,20 @@ def order_of(row: UsageInvoice) -> InvoiceOrder:
         currency=row.currency,
         lines=lines,
         description=f"Usage in {row.period}",
-        metadata={"clientOrgId": row.instance.org_id, "period": row.period, "pf_usage_invoice": str(row.pk)},
+        tax_rates=tuple(settings.PROVIDER_STRIPE_TAX_RATES),
+        metadata={
+            "clientOrgId": row.instance.org_id,
+            "period": row.period,
+            "pf_usage_invoice": str(row.pk),
+        },
     )
 
 
 def _begin(invoice_id: UUID) -> UsageInvoice | None:
-    with transaction.atomic():
-        row = UsageInvoice.objects.select_for_update().filter(pk=invoice_id, status__in=_ON_ITS_WAY).first()
-        if row is None:
-            return None
-        row.status, row.updated_at = UsageStatus.PLACING, clock.now()
-        row.attempts += 1
-        row.save(update_fields=["status", "updated_at", "attempts"])
-    return UsageInvoice.objects.select_related("instance").get(pk=row.pk)
+    mine = UsageInvoice.objects.filter(pk=invoice_id, status__in=_ON_ITS_WAY)
+    if not mine.update(status=UsageStatus.PLACING, updated_at=clock.now(), attempts=F("attempts") + 1):
+        return None
+    return UsageInvoice.objects.select_related("instance").defer("usage").get(pk=invoice_id)
 
 
 def _note(row: UsageInvoice, failure: StripeFailed) -> None:

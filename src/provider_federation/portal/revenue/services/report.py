@@ -6,24 +6,23 @@ without writing anything. The subscription's part is what it billed, or is about
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.money import Period, Rating
+from provider_federation.money import Period
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.queries import Coverage, Stale
-from provider_federation.portal.revenue.models import Kind, UsageInvoice, UsageStatus
+from provider_federation.portal.revenue.models import Kind, UsageInvoice, UsageLine, UsageStatus
 from provider_federation.portal.revenue.periods import money_problems
+from provider_federation.portal.revenue.planned import ClientPlan, PlannedLine
 from provider_federation.portal.revenue.queries import live_usage_invoice
-from provider_federation.portal.revenue.services.rating import rate_reading
+from provider_federation.portal.revenue.services.rating import Read, months_to_read, plan_client
 from provider_federation.portal.revenue.usage import Reading, UsageUnavailable, pull_many, pull_usage
 from provider_federation.portal.subscriptions.models import ENTITLED, Subscription, SubscriptionInvoice
 from provider_federation.portal.subscriptions.queries import billed_invoices, current_subscription
-
-Read = Callable[[Instance, Period], Reading]
 
 _RANK = ("held", "running", "calculated", "planned", "placing", "open", "uncollectible", "paid")
 
@@ -91,7 +90,13 @@ def calculate_revenue(instance: Instance, months: list[Period], *, read: Read = 
 def calculate_all_revenue(months: list[Period]) -> AllRevenue:
     """All enabled clients, those that do not answer in time in the coverage with the reason."""
     instances = list(Instance.objects.filter(enabled=True).order_by("name"))
-    wanted = [(one, month) for one in instances for month in months if _needs_reading(one, month)]
+    wanted = [
+        (one, read)
+        for one in instances
+        for month in months
+        if _needs_reading(one, month)
+        for read in months_to_read(one, month)
+    ]
     readings = pull_many(wanted)
 
     def read(instance: Instance, month: Period) -> Reading:
@@ -130,43 +135,46 @@ def _month(instance: Instance, month: Period, read: Read) -> ClientRevenue:
     invoice = live_usage_invoice(instance, month.label)
     if invoice is not None and invoice.lines.exists():
         return _invoiced(instance, subscription, invoice)
-    reading = read(instance, month)
+    wanted = months_to_read(instance, month)
+    readings = [read(instance, one) for one in wanted]
     with money_problems(409):
-        rating = rate_reading(instance, month, reading)
-    return _rated(instance, month, subscription, rating)
+        plan = plan_client(instance, wanted, readings)
+    return _rated(instance, month, subscription, plan)
 
 
 def _invoiced(instance: Instance, subscription: Part, invoice: UsageInvoice) -> ClientRevenue:
-    lines = {line.kind: line for line in invoice.lines.all()}
-    leads, ai = lines.get(Kind.LEADS), lines.get(Kind.AI)
+    lines = list(invoice.lines.all())
     return ClientRevenue(
         instance=instance,
         currency=instance.currency,
         subscription=subscription,
-        usage=Part(leads.amount_cents, leads.description, leads.quantity) if leads else Part(),
-        ai=Part(ai.amount_cents, ai.description) if ai else Part(),
+        usage=_part(lines, Kind.LEADS),
+        ai=_part(lines, Kind.AI),
         status=invoice.status,
         note=invoice.hold_reason,
     )
 
 
-def _rated(instance: Instance, month: Period, subscription: Part, rating: Rating) -> ClientRevenue:
-    leads = [line for line in rating.lines if line.kind == "lead"]
-    ai = [line for line in rating.lines if line.kind != "lead"]
-    usage = Part(
-        sum(line.amount_cents for line in leads), f"{len(leads)} converted leads in {month.label}", len(leads)
-    )
-    held = " ".join(reason.message for reason in rating.held_reasons)
+def _rated(instance: Instance, month: Period, subscription: Part, plan: ClientPlan) -> ClientRevenue:
+    held = " ".join(reason.message for reason in plan.held)
     status = "calculated" if month.closed(clock.now()) else "running"
     return ClientRevenue(
         instance=instance,
         currency=instance.currency,
         subscription=subscription,
-        usage=usage,
-        ai=Part(sum(line.amount_cents for line in ai), ", ".join(line.description for line in ai)),
+        usage=_part(plan.lines, Kind.LEADS),
+        ai=_part(plan.lines, Kind.AI),
         status=UsageStatus.HELD.value if held else status,
         note=held,
     )
+
+
+def _part(lines: Iterable[PlannedLine | UsageLine], kind: Kind) -> Part:
+    """The lines of one kind, late ones included; leads are counted."""
+    mine = [line for line in lines if line.kind == kind]
+    count = sum(line.quantity for line in mine) if kind == Kind.LEADS else 0
+    text = "; ".join(line.description for line in mine)
+    return Part(sum(line.amount_cents for line in mine), text, count)
 
 
 def subscription_part(instance: Instance, month: Period) -> Part:

@@ -19,6 +19,8 @@ from provider_federation.testing.stripe_sim.objects import (  # noqa: F401  impo
     products,
     refunds,
     subscription_items,
+    subscription_schedules,
     subscriptions,
+    tax_rates,
     webhook_endpoints,
 )

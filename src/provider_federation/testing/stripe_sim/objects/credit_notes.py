@@ -13,6 +13,7 @@ from provider_federation.testing.stripe_sim.objects.common import merged_metadat
 from provider_federation.testing.stripe_sim.objects.invoice_life import mark_paid
 from provider_federation.testing.stripe_sim.objects.payments import close_payment, resize_payment
 from provider_federation.testing.stripe_sim.objects.refunds import refund_charge
+from provider_federation.testing.stripe_sim.objects.tax_rates import credited_taxes
 from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import fill, new_id
@@ -54,7 +55,7 @@ def _issue(call: Call) -> tuple[Object, Object]:
     wanted.get("email_type")
     lines = [_line(call, invoice, given) for given in wanted.get("lines") or []]
     amount = _amount(wanted, lines)
-    note = _new_note(call, invoice, amount, lines or [_custom_line("Credit", amount, 1)])
+    note = _new_note(call, invoice, lines or [_custom_line("Credit", amount, 1)])
     if invoice["status"] == "paid":
         _after_payment(call, invoice, note, wanted)
     else:
@@ -63,18 +64,23 @@ def _issue(call: Call) -> tuple[Object, Object]:
 
 
 def _amount(wanted: Params, lines: list[Object]) -> int:
-    total = sum(line["amount"] for line in lines)
+    total = sum(line["amount"] for line in lines) + _tax_on_top(lines)
     given: int | None = wanted.get("amount")
     if given is None and not lines:
         raise invalid(
             "You must specify one of `amount`, `lines` or `shipping_cost`.", "amount", "parameter_missing"
         )
     if lines and given not in {None, total}:
-        raise invalid("`amount` must be the sum of the lines.", "amount")
+        raise invalid("`amount` must be the sum of the lines and their taxes.", "amount")
     amount = total if given is None else given
     if amount <= 0:
         raise invalid("The credit must be positive.", "amount", "parameter_invalid_integer")
     return amount
+
+
+def _tax_on_top(lines: list[Object]) -> int:
+    taxes = [tax for line in lines for tax in line["taxes"] or []]
+    return sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
 
 
 def _line(call: Call, invoice: Object, given: Params) -> Object:
@@ -106,9 +112,11 @@ def _invoice_line(call: Call, invoice: Object, given: Params) -> Object:
         raise invalid(
             f"The credit must be between 1 and what is left of the line ({left}).", given.name_of("amount")
         )
+    taxes = credited_taxes(line["taxes"] or [], line["amount"], line["_credited"], amount)
     line["_credited"] += amount
     credit = _custom_line(line["description"], amount, 1)
     return credit | {
+        "taxes": taxes,
         "type": "invoice_line_item",
         "invoice_line_item": identity,
         "quantity": quantity,
@@ -138,8 +146,12 @@ def _custom_line(description: str | None, unit_amount: int, quantity: int) -> Ob
     )
 
 
-def _new_note(call: Call, invoice: Object, amount: int, lines: list[Object]) -> Object:
+def _new_note(call: Call, invoice: Object, lines: list[Object]) -> Object:
     wanted = call.params
+    subtotal = sum(line["amount"] for line in lines)
+    taxes = [tax for line in lines for tax in line["taxes"] or []]
+    inside = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "inclusive")
+    amount = subtotal + _tax_on_top(lines)
     earlier = sum(1 for _ in matching(call.tx.newest("credit_note"), invoice=invoice["id"]))
     note = fill(
         stripe.CreditNote,
@@ -165,11 +177,11 @@ def _new_note(call: Call, invoice: Object, amount: int, lines: list[Object]) -> 
         reason=wanted.get("reason"),
         refunds=[],
         status="issued",
-        subtotal=amount,
-        subtotal_excluding_tax=amount,
+        subtotal=subtotal,
+        subtotal_excluding_tax=subtotal - inside,
         total=amount,
-        total_excluding_tax=amount,
-        total_taxes=[],
+        total_excluding_tax=subtotal - inside,
+        total_taxes=[dict(tax) for tax in taxes],
         type="pre_payment",
         effective_at=wanted.get("effective_at", call.now),
         _lines=lines,

@@ -119,7 +119,8 @@ def collect(call: Call, invoice: Object, method: Object | None) -> StripeError |
         )
     else:
         refusal = charge(call, invoice, method)
-    if refusal is None:
+    if refusal is None and method is not None:
+        _keep_method(call, invoice, method)
         close_payment(call, invoice, "paid")
         invoice["amount_paid"] = invoice["amount_due"]
         mark_paid(call, invoice)
@@ -128,6 +129,16 @@ def collect(call: Call, invoice: Object, method: Object | None) -> StripeError |
     call.emit("invoice.payment_failed", invoice)
     _tell_subscription(call, invoice, paid=False)
     return refusal
+
+
+def _keep_method(call: Call, invoice: Object, method: Object) -> None:
+    """`save_default_payment_method=on_subscription`: what paid an invoice pays the next ones too."""
+    subscription = call.tx.find("subscription", invoice.get("_subscription") or "")
+    settings = (subscription or {}).get("payment_settings") or {}
+    if subscription is None or settings.get("save_default_payment_method") != "on_subscription":
+        return
+    call.tx.edit("payment_method", method["id"])["customer"] = invoice["customer"]
+    call.tx.edit("subscription", subscription["id"])["default_payment_method"] = method["id"]
 
 
 def _plan_retry(call: Call, invoice: Object) -> None:
@@ -238,6 +249,16 @@ def void(call: Call, invoice: Object) -> None:
     invoice |= {"status": "void", "auto_advance": False, "next_payment_attempt": None, "_due": None}
     invoice["status_transitions"]["voided_at"] = call.now
     call.emit("invoice.voided", invoice)
+    if invoice.get("_holds"):
+        _drop_held(call, invoice)
+
+
+def _drop_held(call: Call, invoice: Object) -> None:
+    from provider_federation.testing.stripe_sim.objects.subscription_pending import drop_pending, holds
+
+    subscription = call.tx.edit("subscription", invoice["_subscription"])
+    if holds(subscription, invoice):
+        drop_pending(call, subscription)
 
 
 @route("POST", "/v1/invoices/{}/mark_uncollectible", params.InvoiceMarkUncollectibleParams)

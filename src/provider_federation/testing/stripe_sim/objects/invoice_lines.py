@@ -233,6 +233,7 @@ def add_line(call: Call, invoice: Object, given: dict[str, Any]) -> Object:
                 "taxes": [],
                 "_item": None,
                 "_credited": 0,
+                "_own_taxes": bool(given.get("taxes")),
                 **given,
             },
         ),
@@ -345,6 +346,7 @@ def _update_line(call: Call, line: Object, wanted: Params) -> None:
     line["metadata"] = merged_metadata(line["metadata"], wanted.get("metadata"))
     if "tax_amounts" in wanted:
         line["taxes"] = _taxes(wanted, line["amount"])
+        line["_own_taxes"] = bool(line["taxes"])
     if line["_item"]:
         item = call.tx.edit("invoiceitem", line["_item"])
         item |= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.objects.common import minimum_charge
+from provider_federation.testing.stripe_sim.objects.tax_rates import taxes_of
 from provider_federation.testing.stripe_sim.store import Object
 
 
@@ -18,6 +19,11 @@ def recompute(call: Call, invoice: Object) -> None:
     when finalised.
     """
     lines = lines_of(call, invoice)
+    rates = invoice["default_tax_rates"]
+    if rates:
+        for line in (line for line in lines if not line.get("_own_taxes")):
+            call.tx.edit("line_item", line["id"])["taxes"] = taxes_of(rates, line["amount"])
+        lines = lines_of(call, invoice)
     taxes = [tax for line in lines for tax in line["taxes"] or []]
     exclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
     inclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "inclusive")

@@ -27,6 +27,8 @@ from provider_federation.testing.stripe_sim.objects.customers import (
 )
 from provider_federation.testing.stripe_sim.objects.invoice_lines import take_pending_items
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
+from provider_federation.testing.stripe_sim.objects.tax_rates import chosen_rates
+from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import deleted, fill, new_id
 from provider_federation.testing.stripe_sim.store import Object, deep_copy
@@ -159,6 +161,10 @@ def _set_simple_fields(call: Call, invoice: Object) -> None:
     )
     if "payment_settings" in wanted:
         invoice["payment_settings"] |= wanted.plain("payment_settings")
+    if "default_tax_rates" in wanted:
+        rates = chosen_rates(call, wanted.plain("default_tax_rates") or [], "default_tax_rates")
+        invoice["default_tax_rates"] = [render(call, rate) for rate in rates]
+        recompute(call, invoice)
     if "rendering" in wanted:
         invoice["rendering"] = fill(stripe.Invoice.Rendering, **wanted.plain("rendering"))
     if "default_payment_method" in wanted:

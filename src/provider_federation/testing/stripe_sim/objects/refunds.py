@@ -24,9 +24,8 @@ def create_refund(call: Call) -> Object:
             "parameter_missing",
         )
     charge = _charge(call)
-    refund = refund_charge(call, charge, wanted.get("amount"), wanted.get("reason"))
-    refund["metadata"] = merged_metadata(None, wanted.get("metadata"))
-    return refund
+    metadata = merged_metadata(None, wanted.get("metadata"))
+    return refund_charge(call, charge, wanted.get("amount"), wanted.get("reason"), metadata)
 
 
 def _charge(call: Call) -> Object:
@@ -41,7 +40,13 @@ def _charge(call: Call) -> Object:
     return call.tx.edit("charge", intent["latest_charge"])
 
 
-def refund_charge(call: Call, charge: Object, amount: int | None, reason: str | None = None) -> Object:
+def refund_charge(
+    call: Call,
+    charge: Object,
+    amount: int | None,
+    reason: str | None = None,
+    metadata: Object | None = None,
+) -> Object:
     """Give back `amount` (all that is left by default); a 400 for more than that, or a second time."""
     left = charge["amount_captured"] - charge["amount_refunded"]
     if not charge["paid"]:
@@ -70,7 +75,7 @@ def refund_charge(call: Call, charge: Object, amount: int | None, reason: str | 
             created=call.now,
             currency=charge["currency"],
             customer=charge["customer"],
-            metadata={},
+            metadata=metadata or {},
             payment_intent=charge["payment_intent"],
             payment_method=charge["payment_method"],
             reason=reason,

@@ -28,6 +28,12 @@ from provider_federation.testing.stripe_sim.objects.subscription_life import (
     set_period,
     subscription_invoice,
 )
+from provider_federation.testing.stripe_sim.objects.subscription_pending import (
+    drop_pending,
+    hold,
+    refuse_what_cannot_wait,
+    snapshot,
+)
 from provider_federation.testing.stripe_sim.objects.subscription_periods import after_intervals, share
 from provider_federation.testing.stripe_sim.shape import fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -40,7 +46,11 @@ def apply_changes(call: Call, subscription: Object, wanted: Params) -> Object | 
     """Everything `subscriptions.update` does; the invoice it made at once, if it made one."""
     moment = _proration_date(call, subscription, wanted)
     behaviour = wanted.get("proration_behavior", "create_prorations")
-    before = _owed(call, subscription)
+    waits = wanted.get("payment_behavior") == "pending_if_incomplete"
+    _refuse_unfit(subscription, wanted, waits=waits)
+    if wanted.get("items"):
+        drop_pending(call, subscription)
+    before, state = _owed(call, subscription), snapshot(call, subscription)
     made: list[Object] = []
 
     def change() -> None:
@@ -53,11 +63,31 @@ def apply_changes(call: Call, subscription: Object, wanted: Params) -> Object | 
             _prorate(call, subscription, before, behaviour, moment)
             if behaviour == "always_invoice" and subscription["status"] != "trialing":
                 made.append(invoice_prorations(call, subscription, moment))
+        if waits and made and made[0]["status"] == "open":
+            hold(call, subscription, state, made[0])
 
-    wanted.get("payment_behavior"), wanted.get("off_session")
+    wanted.get("off_session")
     updated(call, subscription, "customer.subscription.updated", change)
     schedule(call, subscription)
     return made[0] if made else None
+
+
+def _refuse_unfit(subscription: Object, wanted: Params, *, waits: bool) -> None:
+    if waits:
+        refuse_what_cannot_wait(subscription, wanted)
+    if wanted.get("payment_behavior") == "default_incomplete":
+        raise invalid(
+            "The simulator does not update with `default_incomplete`.",
+            wanted.name_of("payment_behavior"),
+            "not_simulated",
+        )
+    for name in ("cancel_at_period_end", "cancel_at", "items"):
+        if subscription["schedule"] and name in wanted:
+            message = (
+                f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and "
+                f"updating `{name}` directly is not allowed. Please update the schedule instead."
+            )
+            raise invalid(message, wanted.name_of(name))
 
 
 def _proration_date(call: Call, subscription: Object, wanted: Params) -> int:
@@ -281,9 +311,15 @@ def _with_pending(call: Call, invoice: Object, subscription: Object) -> Object:
 def _bill_now(call: Call, invoice: Object) -> Object:
     if call.quiet or invoice["status"] != "draft":
         return invoice
+    behaviour = call.params.get("payment_behavior")
+    if behaviour == "pending_if_incomplete":
+        invoice |= {"_holds": True, "auto_advance": False}
     finalize(call, invoice)
     if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
-        collect(call, invoice, payment_method_of(call, invoice))
+        refusal = collect(call, invoice, payment_method_of(call, invoice))
+        if refusal and behaviour == "error_if_incomplete":
+            refusal.commits = False
+            raise refusal
     elif invoice["status"] == "open":
         call.emit("invoice.sent", invoice)
     return invoice

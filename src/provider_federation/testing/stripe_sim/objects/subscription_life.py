@@ -16,6 +16,11 @@ from provider_federation.testing.stripe_sim.objects.invoice_life import (
 from provider_federation.testing.stripe_sim.objects.invoice_lines import add_line, take_pending_items
 from provider_federation.testing.stripe_sim.objects.invoice_totals import recompute
 from provider_federation.testing.stripe_sim.objects.invoices import HOUR, link_subscription, new_invoice
+from provider_federation.testing.stripe_sim.objects.subscription_pending import (
+    apply_pending,
+    drop_pending,
+    holds,
+)
 from provider_federation.testing.stripe_sim.objects.subscription_periods import next_boundary
 from provider_federation.testing.stripe_sim.store import Object
 
@@ -56,13 +61,17 @@ def schedule(call: Call, subscription: Object) -> None:
         moments.append(period_of(call, subscription)[1])
     if subscription["cancel_at"] and status not in ENDED:
         moments.append(subscription["cancel_at"])
+    if subscription["pending_update"]:
+        moments.append(subscription["pending_update"]["expires_at"])
     subscription["_due"] = min(moments) if moments else None
 
 
 def subscription_due(call: Call, subscription: Object) -> None:
     """What its time has come for."""
-    status = subscription["status"]
-    if status == "incomplete":
+    status, waiting = subscription["status"], subscription["pending_update"]
+    if waiting and waiting["expires_at"] <= call.now:
+        drop_pending(call, subscription)
+    elif status == "incomplete":
         _expire(call, subscription)
     elif subscription["cancel_at"] and subscription["cancel_at"] <= call.now and status not in ENDED:
         end_subscription(call, subscription, "cancellation_requested")
@@ -119,6 +128,7 @@ def renew(call: Call, subscription: Object) -> Object:
     )
 
     def change() -> None:
+        _enter_phase(call, subscription, end)
         set_period(call, subscription, end, following)
         if subscription["status"] == "trialing":
             subscription["status"] = "active"
@@ -131,9 +141,59 @@ def renew(call: Call, subscription: Object) -> Object:
     _move_pending_first(call, invoice)
     recompute(call, invoice)
     call.emit("invoice.created", invoice)
+    if subscription["status"] == "unpaid":  # Stripe leaves the invoices of an unpaid subscription as drafts
+        invoice.update(auto_advance=False, automatically_finalizes_at=None, _due=None)
     _paused_collection(call, subscription, invoice)
     schedule(call, subscription)
     return invoice
+
+
+def _enter_phase(call: Call, subscription: Object, at: int) -> None:
+    """The schedule's next phase, if one begins at `at`; after the last one the schedule lets go."""
+    if not subscription["schedule"]:
+        return
+    plan = call.tx.edit("subscription_schedule", subscription["schedule"])
+    following = next((phase for phase in plan["phases"] if phase["start_date"] == at), None)
+    if following is None:
+        if plan["current_phase"]["end_date"] <= at:
+            release_schedule(call, subscription, "completed_at")
+        return
+    from provider_federation.testing.stripe_sim.objects.subscriptions import plan_of
+
+    for identity, wanted in zip(subscription["_items"], following["items"], strict=True):
+        price = call.refer("price", wanted["price"], "price")
+        call.tx.edit("subscription_item", identity).update(
+            price=dict(price), plan=plan_of(price), quantity=wanted["quantity"]
+        )
+    plan["current_phase"] = {"start_date": at, "end_date": following["end_date"]}
+    call.emit("subscription_schedule.updated", plan)
+
+
+def release_schedule(call: Call, subscription: Object, moment: str = "released_at") -> None:
+    """The subscription goes on as it is, without its schedule."""
+    plan = call.tx.edit("subscription_schedule", subscription["schedule"])
+    plan |= {
+        "status": "released",
+        "current_phase": None,
+        "released_at": call.now,
+        "released_subscription": subscription["id"],
+        "subscription": None,
+        moment: call.now,
+    }
+
+    def change() -> None:
+        subscription["schedule"] = None
+
+    updated(call, subscription, "customer.subscription.updated", change)
+    call.emit("subscription_schedule.released", plan)
+
+
+def _cancel_schedule(call: Call, subscription: Object) -> None:
+    if subscription["schedule"]:
+        plan = call.tx.edit("subscription_schedule", subscription["schedule"])
+        plan |= {"status": "canceled", "current_phase": None, "canceled_at": call.now}
+        subscription["schedule"] = None
+        call.emit("subscription_schedule.canceled", plan)
 
 
 def _move_pending_first(call: Call, invoice: Object) -> None:
@@ -243,6 +303,11 @@ def describe(call: Call, price: Object, quantity: int) -> str:
 
 def invoice_outcome(call: Call, subscription: Object, invoice: Object, *, paid: bool) -> None:
     """An invoice of the subscription was paid, or an attempt failed."""
+    if invoice.get("_holds"):
+        if paid and holds(subscription, invoice):
+            apply_pending(call, subscription)
+            schedule(call, subscription)
+        return
     before = subscription["status"]
     if (
         paid
@@ -263,9 +328,22 @@ def invoice_outcome(call: Call, subscription: Object, invoice: Object, *, paid: 
     updated(call, subscription, "customer.subscription.updated", change)
     given_up = invoice["auto_advance"] and invoice["next_payment_attempt"] is None
     if not paid and status == "past_due" and given_up:
-        end_subscription(call, subscription, "payment_failed")
+        _give_up(call, subscription)
     call.tx.edit("customer", subscription["customer"])["delinquent"] = status in {"past_due", "unpaid"}
     schedule(call, subscription)
+
+
+def _give_up(call: Call, subscription: Object) -> None:
+    """All retries failed: what the account's settings say (Manage failed payments: cancel, unpaid, past_due)."""
+    wanted = call.tx.account.after_retries
+    if wanted == "cancel":
+        end_subscription(call, subscription, "payment_failed")
+    elif wanted == "unpaid":
+
+        def change() -> None:
+            subscription["status"] = "unpaid"
+
+        updated(call, subscription, "customer.subscription.updated", change)
 
 
 def _other_open(call: Call, subscription: Object, invoice: Object) -> bool:
@@ -275,6 +353,8 @@ def _other_open(call: Call, subscription: Object, invoice: Object) -> bool:
 
 def end_subscription(call: Call, subscription: Object, reason: str) -> None:
     """Cancelled for good; what was pending for it and its drafts collect nothing more."""
+    drop_pending(call, subscription)
+    _cancel_schedule(call, subscription)
     subscription.update(
         status="canceled",
         ended_at=call.now,

@@ -125,6 +125,7 @@ def _new(call: Call, customer: Object) -> Object:
             _items=[],
             _warned=False,
             _due=None,
+            _pending=None,
         ),
     )
 

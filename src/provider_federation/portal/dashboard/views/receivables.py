@@ -1,0 +1,337 @@
+"""Invoices after they left: who owes how long, what is credited, given back, disputed; statements."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from provider_federation.kit.problem import Problem
+from provider_federation.money import format_amount
+from provider_federation.portal.dashboard.pages import actor, address, chosen, page, requires, say
+from provider_federation.portal.dashboard.views.receivables_forms import (
+    CreditForm,
+    DecisionForm,
+    DisputeForm,
+    RefundForm,
+)
+from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.receivables import queries
+from provider_federation.portal.receivables.models import DisputeState, LeadDispute, Receivable
+from provider_federation.portal.receivables.services import (
+    corrections,
+    credit_notes,
+    disputes,
+    refunds,
+    statement_files,
+    statements,
+)
+from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice
+from provider_federation.portal.revenue.periods import month as read_month
+from provider_federation.portal.revenue.periods import month_now
+from provider_federation.portal.revenue.services.sweep import sweep_account
+from provider_federation.portal.subscriptions.account import stripe_problems
+
+_A_PAGE = 25
+_MOST_LEADS = 500
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way out of an invoice, as its page of confirmation says it."""
+
+    title: str
+    button: str
+    done: str
+    does: Callable[..., Receivable]
+
+
+_WAYS = {
+    "void": Way(
+        "Void this invoice?", "Void it", "The invoice is void; its leads are free.", corrections.void_invoice
+    ),
+    "uncollectible": Way(
+        "Write this invoice off?", "Write it off", "The invoice is written off.", corrections.write_off
+    ),
+}
+
+
+@require_GET
+@requires("billing.read")
+def receivables(request: HttpRequest) -> HttpResponse:
+    found = queries.open_receivables()
+    only = chosen(request.GET, "only", ("overdue",))
+    rows = [(one, queries.days_overdue(one), queries.due_of(one)) for one in found]
+    rows = [row for row in rows if row[1]] if only else rows
+    part = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
+    return page(
+        request,
+        "receivables",
+        title="Receivables",
+        subtitle="What clients still owe the provider, the longest overdue first.",
+        rows=part,
+        ages=queries.ages(found),
+        only=only,
+        previous=address(request.GET, page=part.previous_page_number()) if part.has_previous() else "",
+        following=address(request.GET, page=part.next_page_number()) if part.has_next() else "",
+    )
+
+
+@require_GET
+@requires("billing.read")
+def receivable(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
+    invoice = _invoice(stripe_invoice_id)
+    usage = isinstance(invoice, UsageInvoice)
+    return page(
+        request,
+        "receivable",
+        title=f"{invoice.instance}, {invoice.number or invoice.stripe_invoice_id}",
+        crumbs=[("Receivables", reverse("receivables"))],
+        invoice=invoice,
+        usage=usage,
+        due=queries.due_of(invoice),
+        days=queries.days_overdue(invoice),
+        lines=queries.lines_left(invoice) if isinstance(invoice, UsageInvoice) else [],
+        creditable=queries.creditable(invoice),
+        refundable=queries.refundable(invoice),
+        history=queries.history_of(invoice),
+        charges=_charges(invoice),
+    )
+
+
+def _charges(invoice: Receivable) -> list[LeadCharge]:
+    if not isinstance(invoice, UsageInvoice):
+        return []
+    rows = LeadCharge.objects.filter(line__invoice=invoice).prefetch_related("disputes")
+    return list(rows[:_MOST_LEADS])
+
+
+@require_http_methods(["GET", "POST"])
+@requires("billing.manage")
+def correct(request: HttpRequest, stripe_invoice_id: str, way: str) -> HttpResponse:
+    """Void or write off: GET says what will happen, POST does it, once."""
+    invoice, chosen_way = _invoice(stripe_invoice_id), _WAYS.get(way)
+    if chosen_way is None:
+        raise Http404
+    if request.method == "POST":
+        try:
+            chosen_way.does(invoice, actor=actor(request))
+            messages.success(request, chosen_way.done)
+        except Problem as problem:
+            say(request, problem)
+        return redirect("receivable", stripe_invoice_id)
+    return page(
+        request,
+        "confirm_correction",
+        title=chosen_way.title,
+        crumbs=_crumbs(invoice),
+        invoice=invoice,
+        way=way,
+        button=chosen_way.button,
+        leads=LeadCharge.objects.filter(line__invoice=invoice.pk, released_at=None).count()
+        if isinstance(invoice, UsageInvoice)
+        else 0,
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@requires("billing.manage")
+def credit(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
+    """Choose lines and amounts; look at what it comes to; make it."""
+    invoice = _invoice(stripe_invoice_id)
+    try:
+        with stripe_problems():
+            lines = credit_notes.credit_lines(invoice)
+    except Problem as problem:
+        say(request, problem)
+        return redirect("receivable", stripe_invoice_id)
+    form = CreditForm(invoice, lines, request.POST or None)
+    preview = None
+    if request.method == "POST" and form.is_valid():
+        try:
+            if "make" in request.POST:
+                made = credit_notes.issue_credit_note(invoice, form.wanted, actor=actor(request))
+                amount = format_amount(made.note.total_cents, made.note.currency)
+                messages.success(request, f"Credit note {made.note.number} over {amount} was made.")
+                return redirect("receivable", stripe_invoice_id)
+            preview = credit_notes.preview_credit_note(invoice, form.wanted)
+        except Problem as problem:
+            form.add_error(None, problem.message)
+    return _form_page(request, "credit", "Credit this invoice", invoice, form, preview=preview)
+
+
+@require_http_methods(["GET", "POST"])
+@requires("billing.manage")
+def refund(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
+    """How much goes back; what will happen; POST does it, once."""
+    invoice = _invoice(stripe_invoice_id)
+    form = RefundForm(invoice, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = refunds.refund_payment(invoice, form.wanted, actor=actor(request))
+        except Problem as problem:
+            form.add_error(None, problem.message)
+        else:
+            amount = format_amount(made.refund.amount_cents, made.refund.currency)
+            messages.success(request, f"{amount} goes back to the client.")
+            return redirect("receivable", stripe_invoice_id)
+    return _form_page(request, "refund", "Give money back", invoice, form, left=queries.refundable(invoice))
+
+
+def _form_page(
+    request: HttpRequest, kind: str, title: str, invoice: Receivable, form: Any, **more: Any
+) -> HttpResponse:
+    status = 422 if form.errors else 200
+    answer = page(
+        request,
+        "correction_form",
+        title=title,
+        crumbs=_crumbs(invoice),
+        kind=kind,
+        invoice=invoice,
+        form=form,
+        **more,
+    )
+    answer.status_code = status
+    return answer
+
+
+@require_GET
+@requires("billing.read")
+def lead_disputes(request: HttpRequest) -> HttpResponse:
+    state = chosen(request.GET, "state", DisputeState.values)
+    rows = queries.disputes().filter(state=state) if state else queries.disputes()
+    part = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
+    return page(
+        request,
+        "disputes",
+        title="Lead disputes",
+        subtitle="What clients say that they should not pay for.",
+        rows=part,
+        state=state,
+        states=DisputeState.choices,
+        previous=address(request.GET, page=part.previous_page_number()) if part.has_previous() else "",
+        following=address(request.GET, page=part.next_page_number()) if part.has_next() else "",
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@requires("billing.manage")
+def raise_dispute(request: HttpRequest, charge_id: int) -> HttpResponse:
+    charge = get_object_or_404(LeadCharge.objects.select_related("instance", "line__invoice"), pk=charge_id)
+    form = DisputeForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            row = disputes.raise_dispute(charge, form.cleaned_data["claim"], actor=actor(request))
+            return redirect("lead-dispute", row.pk)
+        except Problem as problem:
+            form.add_error(None, problem.message)
+    return page(
+        request,
+        "raise_dispute",
+        title=f"Lead {charge.lead_public_id or charge.lead_id}: the client's words",
+        crumbs=_crumbs(charge.line.invoice),
+        charge=charge,
+        form=form,
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@requires("billing.manage")
+def lead_dispute(request: HttpRequest, dispute_id: uuid.UUID) -> HttpResponse:
+    row = get_object_or_404(queries.disputes(), pk=dispute_id)
+    form = DecisionForm(row.charge.line.invoice, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            _decide(request, row, form)
+            return redirect("lead-dispute", row.pk)
+        except Problem as problem:
+            form.add_error(None, problem.message)
+    return page(
+        request,
+        "dispute",
+        title=f"Lead {row.charge.lead_public_id or row.charge.lead_id}",
+        crumbs=[("Lead disputes", reverse("lead-disputes"))],
+        dispute=row,
+        charge=row.charge,
+        invoice=row.charge.line.invoice,
+        form=form,
+    )
+
+
+def _decide(request: HttpRequest, row: LeadDispute, form: DecisionForm) -> None:
+    given = form.cleaned_data
+    if "accept" in request.POST:
+        disputes.accept_dispute(
+            row,
+            decision=given["decision"],
+            frees_lead=given["frees_lead"],
+            settle=given["settle"],
+            actor=actor(request),
+        )
+        messages.success(request, "Accepted; the credit note is made.")
+    else:
+        disputes.reject_dispute(row, decision=given["decision"], actor=actor(request))
+        messages.success(request, "Rejected; the charge stands.")
+
+
+@require_GET
+@requires("billing.read")
+def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending: str = "") -> HttpResponse:
+    """The page, or with an ending the file."""
+    instance = get_object_or_404(Instance, pk=instance_id)
+    try:
+        found = statements.statement_of(instance, read_month(period))
+    except Problem as problem:
+        say(request, problem)
+        return redirect("statement", instance_id, month_now().previous().label)
+    if ending:
+        return statement_files.as_pdf(found) if ending == "pdf" else statement_files.as_csv(found)
+    months = [month_now()]
+    while len(months) < 18:
+        months.append(months[-1].previous())
+    return page(
+        request,
+        "statement",
+        title=f"Statement {found.month.label}",
+        subtitle=str(instance),
+        crumbs=[("Receivables", reverse("receivables"))],
+        statement=found,
+        instance=instance,
+        months=months,
+    )
+
+
+@require_POST
+@requires("billing.manage")
+def sweep(request: HttpRequest) -> HttpResponse:
+    try:
+        with stripe_problems():
+            swept = sweep_account(actor=actor(request))
+    except Problem as problem:
+        say(request, problem)
+    else:
+        messages.success(
+            request, f"{swept.looked_at} objects looked at, {swept.found} of them were news to us."
+        )
+    return redirect("webhooks")
+
+
+def _invoice(stripe_invoice_id: str) -> Receivable:
+    try:
+        return queries.receivable(stripe_invoice_id)
+    except Problem as problem:
+        raise Http404 from problem
+
+
+def _crumbs(invoice: Receivable) -> list[tuple[str, str]]:
+    here = reverse("receivable", args=[invoice.stripe_invoice_id])
+    return [("Receivables", reverse("receivables")), (invoice.number or str(invoice), here)]

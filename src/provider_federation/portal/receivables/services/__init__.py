@@ -1,0 +1,3 @@
+"""What becomes of the provider's invoices after they left: corrections, refunds, disputes, dunning,
+statements.
+"""

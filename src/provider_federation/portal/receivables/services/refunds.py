@@ -1,0 +1,170 @@
+"""Refunds: money that goes back to where it came from. Never more than came in, and each once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, transaction
+from django.db.models import Sum
+
+from provider_federation.kit import clock
+from provider_federation.kit.problem import Problem
+from provider_federation.money import format_amount
+from provider_federation.portal.audit.services import Kind, record
+from provider_federation.portal.receivables.models import GIVEN_BACK, Receivable, Refund, RefundState
+from provider_federation.portal.receivables.queries import about, locked_invoice, refundable
+from provider_federation.portal.receivables.services.jobs import defer_refund
+from provider_federation.portal.receivables.services.mirror import REFUND_MARK, refresh_refund
+from provider_federation.portal.subscriptions.account import problem_of, provider_account, stripe_problems
+from provider_federation.portal.subscriptions.journal import DatabaseJournal
+from provider_federation.stripe_account import Patience, StripeFailed, StripePayment
+from provider_federation.stripe_account.steps import Step, run_step
+
+REASONS = ("duplicate", "fraudulent", "requested_by_customer")
+
+
+@dataclass(frozen=True)
+class RefundRequest:
+    """`amount_cents` None gives back all that is left. `reference` is the asker's own name for it."""
+
+    reference: str
+    amount_cents: int | None = None
+    reason: str = "requested_by_customer"
+
+    @property
+    def digest(self) -> str:
+        """The same for the same request."""
+        values = [self.reference, self.amount_cents, self.reason]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Refunded:
+    """`reused` when this reference had made it before."""
+
+    refund: Refund
+    reused: bool
+
+
+def refund_payment(invoice: Receivable, wanted: RefundRequest, *, actor: str) -> Refunded:
+    """Give cash back, once: the same reference answers the same refund. What is owed does not change; for
+    that there are credit notes.
+
+    Problem 409 `reference_used`, 422 `refund_refused` (more than came in and is still here, or no payment
+    through Stripe), `stripe_refused`; 503 when it may work later.
+    """
+    earlier = Refund.objects.filter(instance=invoice.instance, reference=wanted.reference).first()
+    if earlier is None:
+        with stripe_problems():
+            payments = provider_account().list_payments(invoice_id=str(invoice.stripe_invoice_id))
+        row, reused = _claimed(invoice, wanted, payments, actor)
+    else:
+        row, reused = _same(earlier, invoice, wanted), True
+    return Refunded(finish_refund(row.pk), reused)
+
+
+def finish_refund(refund_id: UUID) -> Refund:
+    """Bring a claimed refund to Stripe; the same one however often this runs. Call outside of transactions.
+
+    A refusal for good frees what it held. Problem 422 `stripe_refused`, 503 when it may work later.
+    """
+    row = Refund.objects.get(pk=refund_id)
+    if row.state != RefundState.MAKING:
+        return row
+    try:
+        done = run_step(_step(row), DatabaseJournal(), clock.now, Patience())
+        return refresh_refund(done.result_id)
+    except StripeFailed as failure:
+        _note(row, failure)
+        raise problem_of(failure) from failure
+
+
+def _same(earlier: Refund, invoice: Receivable, wanted: RefundRequest) -> Refund:
+    if earlier.request_digest != wanted.digest or earlier.invoice != invoice:
+        raise Problem(409, "reference_used", "This reference was used for another refund; take a new one.")
+    return earlier
+
+
+def _claimed(
+    invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str
+) -> tuple[Refund, bool]:
+    try:
+        with transaction.atomic():
+            locked = locked_invoice(invoice)
+            earlier = Refund.objects.filter(instance=locked.instance, reference=wanted.reference).first()
+            if earlier is not None:
+                return _same(earlier, locked, wanted), True
+            return _claim(locked, wanted, payments, actor), False
+    except IntegrityError:
+        raise Problem(409, "reference_used", "This reference is being used for another refund.") from None
+
+
+def _claim(invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str) -> Refund:
+    left = refundable(invoice)
+    amount = left if wanted.amount_cents is None else wanted.amount_cents
+    if not 0 < amount <= left:
+        shown = format_amount(left, invoice.currency)
+        raise Problem(422, "refund_refused", f"Of what was paid through Stripe, {shown} is left to go back.")
+    row = Refund.objects.create(
+        **about(invoice),
+        id=uuid4(),
+        instance=invoice.instance,
+        reference=wanted.reference,
+        request_digest=wanted.digest,
+        reason=wanted.reason,
+        currency=invoice.currency,
+        amount_cents=amount,
+        payment_intent=_payment_for(amount, payments),
+        asked_by=actor,
+        created_at=clock.now(),
+    )
+    defer_refund(row)
+    facts = {"invoice": invoice.stripe_invoice_id, "amount_cents": amount, "currency": invoice.currency}
+    record(Kind.REFUND_ASKED, actor, f"refund:{row.pk}", reason=wanted.reason, **facts)
+    return row
+
+
+def _payment_for(amount: int, payments: list[StripePayment]) -> str:
+    """The payment that has this much left; an invoice that was paid in parts is refunded in parts."""
+    for payment in payments:
+        if payment.intent_id is None or payment.status != "paid":
+            continue
+        back = Refund.objects.filter(payment_intent=payment.intent_id, state__in=GIVEN_BACK)
+        if payment.amount_paid - int(back.aggregate(sum=Sum("amount_cents"))["sum"] or 0) >= amount:
+            return payment.intent_id
+    raise Problem(422, "refund_refused", "No single payment of this invoice has that much left to go back.")
+
+
+def _step(row: Refund) -> Step:
+    account, mark = provider_account(), {REFUND_MARK: str(row.pk)}
+
+    def find(_since: object) -> str | None:
+        found = account.list_refunds(intent_id=row.payment_intent, metadata=mark)
+        return found[0].id if found else None
+
+    def make(key: str) -> str:
+        made = account.create_refund(
+            row.payment_intent,
+            row.amount_cents,
+            metadata={**mark, "reference": row.reference},
+            idempotency_key=key,
+            reason=row.reason,
+        )
+        return made.id
+
+    return Step(f"refund:{row.pk}", "refund", find, make)
+
+
+def _note(row: Refund, failure: StripeFailed) -> None:
+    """Why it is not there yet; a refusal for good gives back what it held."""
+    text = f"{failure.code}: {failure.message}"[:500]
+    for_good = not failure.retryable and not failure.outcome_unknown
+    with transaction.atomic():
+        held = Refund.objects.filter(pk=row.pk, state=RefundState.MAKING)
+        changed = held.update(failure=text, state=RefundState.REFUSED if for_good else RefundState.MAKING)
+        if changed and for_good:
+            facts = {"was": RefundState.MAKING, "now": RefundState.REFUSED, "failure": text}
+            record(Kind.REFUND_CHANGED, "system", f"refund:{row.pk}", **facts)

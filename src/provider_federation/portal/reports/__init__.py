@@ -1,0 +1,3 @@
+"""What the provider earns and is owed: billed, paid, collected, outstanding, overdue; MRR and its movement; what
+AI usage cost and brought. Reads only. Every total carries its coverage.
+"""

@@ -1,0 +1,89 @@
+"""Reports as CSV: RFC 4180, numbers as numbers, text that a spreadsheet would run defused. The coverage goes with
+them as lines below the figures: a sum without it could pass for the whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeAlias, get_args
+
+from provider_federation.portal.fleet.export import MOST_ROWS, safe_cell
+from provider_federation.portal.reports import queries
+from provider_federation.portal.reports.schemas import (
+    ai_figures,
+    cost_text,
+    kinds_figures,
+    movement_figures,
+    owed_figures,
+)
+from provider_federation.portal.reports.window import Window
+
+Name: TypeAlias = Literal["owed", "revenue", "mrr", "ai"]
+By: TypeAlias = Literal["month", "client", "kind"]
+NAMES: tuple[str, ...] = get_args(Name)
+
+_Line: TypeAlias = tuple[str, str, str, Mapping[str, int | str]]
+
+
+def report_csv(name: Name, by: By, window: Window) -> str:
+    """The rows of a report. A report that has no such grouping is grouped by month."""
+    lines = list(_LINES[name](by, window))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(["key", "label", "currency", *(_title(one) for one in (lines[0][3] if lines else ()))])
+    for key, label, currency, figures in lines[:MOST_ROWS]:
+        writer.writerow([safe_cell(key), safe_cell(label), currency.upper(), *figures.values()])
+    for words in coverage_lines(queries.covered()):
+        writer.writerow([safe_cell(words)])
+    return out.getvalue()
+
+
+def coverage_lines(found: queries.Covered) -> list[str]:
+    """What a reader of the figures has to know, as sentences."""
+    last = found.reconciled
+    compared = (
+        f"last compared for {last.report.period}: {last.differences} differences"
+        if last
+        else "never compared"
+    )
+    return [
+        f"Coverage: {'complete' if found.complete else 'not complete'}",
+        f"Clients synced: {found.clients}",
+        f"Stripe events not applied yet: {found.events_waiting}; parked: {found.events_parked}",
+        f"Usage invoices held: {found.held}; on the way: {found.on_the_way}; in no total",
+        f"Books: {compared}",
+    ]
+
+
+def _owed(by: By, window: Window) -> Iterable[_Line]:
+    for row in queries.owed(window, by):
+        yield row.key, row.label, row.currency, owed_figures(row.owed)
+
+
+def _revenue(by: By, window: Window) -> Iterable[_Line]:
+    for row in queries.revenue_by_kind(window, "client" if by == "client" else "month"):
+        yield row.key, row.label, row.currency, kinds_figures(row.kinds)
+
+
+def _mrr(_by: By, window: Window) -> Iterable[_Line]:
+    for row in queries.mrr(window):
+        yield row.month, row.month, row.currency, movement_figures(row.movement)
+
+
+def _ai(by: By, window: Window) -> Iterable[_Line]:
+    for row in queries.ai_usage(window, "client" if by == "client" else "month"):
+        yield row.key, row.label, row.currency, {"cost": cost_text(row.usage), **ai_figures(row.usage)}
+
+
+_LINES: dict[str, Callable[[By, Window], Iterable[_Line]]] = {
+    "owed": _owed,
+    "revenue": _revenue,
+    "mrr": _mrr,
+    "ai": _ai,
+}
+
+
+def _title(name: str) -> str:
+    return name.replace("_cents", " (minor units)").replace("_", " ")

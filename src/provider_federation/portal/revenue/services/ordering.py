@@ -1,0 +1,112 @@
+"""A plan becomes a row of the ledger with frozen lines: the one place where leads are charged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from provider_federation.kit import clock
+from provider_federation.money import HeldReason, Period
+from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.revenue.models import (
+    LeadCharge,
+    UsageInvoice,
+    UsageLine,
+    UsageSnapshot,
+    UsageStatus,
+)
+from provider_federation.portal.revenue.planned import ClientPlan, PlannedLead, PlannedLine
+from provider_federation.portal.revenue.usage import digest_of
+from provider_federation.portal.subscriptions.queries import plan_in_force
+
+_BATCH = 1000
+
+
+def order_invoice(
+    row: UsageInvoice, plan: ClientPlan, *, held: Iterable[HeldReason] = (), billing_run: UUID | None = None
+) -> None:
+    """Hold the row with its reasons; or freeze its lines, charge its leads and settle its months.
+
+    In the caller's transaction, with the client's row locked. IntegrityError when a lead was charged
+    meanwhile.
+    """
+    reasons = list(held)
+    row.usage, row.usage_digest = dict(plan.usage[row.period]), plan.digest
+    row.hold_code = reasons[0].code if reasons else ""
+    row.hold_reason = " ".join(reason.message for reason in reasons)[:500]
+    row.status = UsageStatus.HELD if reasons else UsageStatus.PLANNED
+    row.total_cents = 0 if reasons else plan.total_cents
+    row.billing_run = billing_run
+    row.updated_at = clock.now()
+    row.save()
+    if not reasons:
+        _freeze_lines(row, plan.lines)
+        settle_months(row.instance, plan.usage)
+
+
+def new_invoice(instance: Instance, period: Period, actor: str) -> UsageInvoice:
+    """An unsaved row under the next order key of the client's month."""
+    earlier = UsageInvoice.objects.filter(instance=instance, period=period.label).count()
+    now = clock.now()
+    return UsageInvoice(
+        id=uuid4(),
+        instance=instance,
+        order_key=f"usage:{instance.pk}:{period.label}:{earlier + 1}",
+        period=period.label,
+        period_start=period.start,
+        period_end=period.end,
+        currency=instance.currency,
+        plan=plan_in_force(instance, period.start),
+        asked_by=actor,
+        created_at=now,
+    )
+
+
+def settle_months(instance: Instance, usage: Mapping[str, dict[str, Any]]) -> None:
+    """From now on these readings, by month, are what later ones are measured against."""
+    now = clock.now()
+    rows = [
+        UsageSnapshot(instance=instance, period=label, usage=frozen, digest=digest_of(frozen), seen_at=now)
+        for label, frozen in sorted(usage.items())
+    ]
+    UsageSnapshot.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["instance", "period"],
+        update_fields=["usage", "digest", "seen_at"],
+    )
+
+
+def _freeze_lines(row: UsageInvoice, planned: Iterable[PlannedLine]) -> None:
+    pairs = [(_line(row, position, line), line) for position, line in enumerate(planned, start=1)]
+    UsageLine.objects.bulk_create(line for line, _ in pairs)
+    charges = [_charge(row, line, lead) for line, plan in pairs for lead in plan.leads]
+    LeadCharge.objects.bulk_create(charges, batch_size=_BATCH)
+
+
+def _line(row: UsageInvoice, position: int, line: PlannedLine) -> UsageLine:
+    return UsageLine(
+        invoice=row,
+        position=position,
+        kind=line.kind,
+        description=line.description,
+        quantity=line.quantity,
+        unit_price_cents=line.unit_price_cents,
+        amount_cents=line.amount_cents,
+        late_for=line.late_for,
+        evidence=dict(line.evidence),
+    )
+
+
+def _charge(row: UsageInvoice, line: UsageLine, lead: PlannedLead) -> LeadCharge:
+    return LeadCharge(
+        instance=row.instance,
+        lead_id=lead.lead_id,
+        lead_public_id=lead.public_id,
+        converted_at=datetime.fromisoformat(lead.converted_at),
+        evidence=lead.evidence,
+        line=line,
+        amount_cents=line.unit_price_cents or 0,
+    )
