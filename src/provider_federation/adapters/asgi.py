@@ -90,9 +90,8 @@ class FederationMiddleware:
         )
         try:
             await self.app(scope, receive, signing)
-        except Exception:
-            await signing.finish(self.gate.failed(request, signer))
-            raise
+        finally:
+            await signing.close(lambda: self.gate.failed(request, signer))
 
     @staticmethod
     async def _run(in_thread: bool, step: Callable[[], T]) -> T:
