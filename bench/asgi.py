@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provider_federation.kit import clock
 from provider_federation.protocol import Key, Keyring, MemoryReplayStore, Policy, Request, sign
 
 BODY = b'{"text":"' + b"x" * 2037 + b'"}'
@@ -52,7 +53,7 @@ def _key(algorithm: str) -> Key:
 # The servers
 
 
-async def bare_handler(scope: Any, receive: Any, send: Any) -> None:
+async def bare_handler(_scope: Any, receive: Any, send: Any) -> None:
     """Reads the body and answers two bytes."""
     more = True
     while more:
@@ -159,7 +160,7 @@ def serving(algorithm: str | None, stack: Stack = STACKS[0]) -> Iterator[Server]
 
 def prepared(algorithm: str, body: bytes, count: int) -> list[bytes]:
     """That many signed requests, as bytes."""
-    key, now = _key(algorithm), time.time()
+    key, now = _key(algorithm), clock.timestamp()
     legacy = algorithm == "sha256"
     made = []
     for number in range(count):
