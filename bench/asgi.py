@@ -2,7 +2,9 @@
 
     python bench/asgi.py [--rounds 9] [--requests 1500]
 
-Every server is a process of its own (uvicorn, httptools, uvloop, one worker). The load is prepared beforehand: each
+Every server is a process of its own (uvicorn, one worker). Three stacks: a bare ASGI function on httptools and uvloop,
+which does nothing at all and is the hardest to stand beside; the same on h11 and asyncio, which is what plain
+`pip install uvicorn` gives; and a FastAPI route that reads its body, on httptools and uvloop. The load is prepared beforehand: each
 request is signed once with its own nonce and sent once, over 8 connections by one process that only writes bytes
 and counts the answers. Servers with and without verification get requests of exactly the same bytes, in turn, round
 after round; `none again` is the same bare server a second time (A/A), which says how far to trust the rest.
@@ -17,6 +19,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import multiprocessing
 import os
 import selectors
@@ -28,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provider_federation.kit import clock
 from provider_federation.protocol import Key, Keyring, MemoryReplayStore, Policy, Request, sign
 
 BODY = b'{"text":"' + b"x" * 2037 + b'"}'
@@ -49,7 +53,7 @@ def _key(algorithm: str) -> Key:
 # The servers
 
 
-async def handler(scope: Any, receive: Any, send: Any) -> None:
+async def bare_handler(_scope: Any, receive: Any, send: Any) -> None:
     """Reads the body and answers two bytes."""
     more = True
     while more:
@@ -59,7 +63,22 @@ async def handler(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _application(algorithm: str | None) -> Any:
+def _route() -> Any:
+    """The same with FastAPI."""
+    import fastapi
+
+    async def bench(request: Any) -> Any:
+        await request.body()
+        return fastapi.Response(b"{}", media_type="application/json")
+
+    bench.__annotations__ = {"request": fastapi.Request, "return": fastapi.Response}
+    app = fastapi.FastAPI(openapi_url=None)
+    app.add_api_route("/api/bench", bench, methods=["POST"])
+    return app
+
+
+def _application(algorithm: str | None, stack: Stack) -> Any:
+    handler = _route() if stack.framework == "FastAPI" else bare_handler
     if algorithm is None:
         return handler
     from provider_federation.adapters.asgi import FederationMiddleware
@@ -70,18 +89,35 @@ def _application(algorithm: str | None) -> Any:
     return FederationMiddleware(handler, keyring=Keyring([key]), policy=POLICY, replay=store, **more)
 
 
-def _serve(algorithm: str | None, listener: socket.socket) -> None:
+def _serve(algorithm: str | None, stack: Stack, listener: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        _application(algorithm),
-        http="httptools",
-        loop="uvloop",
+        _application(algorithm, stack),
+        http=stack.http,
+        loop=stack.loop,
         lifespan="off",
         log_level="critical",
         access_log=False,
     )
     asyncio.run(uvicorn.Server(config).serve([listener]))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs the handler."""
+
+    name: str
+    http: Any
+    loop: Any
+    framework: str
+
+
+STACKS = (
+    Stack("bare ASGI, httptools, uvloop", "httptools", "uvloop", ""),
+    Stack("bare ASGI, h11, asyncio", "h11", "asyncio", ""),
+    Stack("FastAPI, httptools, uvloop", "httptools", "uvloop", "FastAPI"),
+)
 
 
 @dataclass
@@ -98,7 +134,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(algorithm: str | None) -> Iterator[Server]:
+def serving(algorithm: str | None, stack: Stack = STACKS[0]) -> Iterator[Server]:
     """A server process on a free port; None is the bare handler."""
     listener = socket.socket(
         proto=socket.IPPROTO_TCP
@@ -107,7 +143,7 @@ def serving(algorithm: str | None) -> Iterator[Server]:
     listener.bind((AUTHORITY, 0))
     listener.listen(128)
     process = multiprocessing.get_context("fork").Process(
-        target=_serve, args=(algorithm, listener), daemon=True
+        target=_serve, args=(algorithm, stack, listener), daemon=True
     )
     process.start()
     assert process.pid is not None
@@ -124,7 +160,7 @@ def serving(algorithm: str | None) -> Iterator[Server]:
 
 def prepared(algorithm: str, body: bytes, count: int) -> list[bytes]:
     """That many signed requests, as bytes."""
-    key, now = _key(algorithm), time.time()
+    key, now = _key(algorithm), clock.timestamp()
     legacy = algorithm == "sha256"
     made = []
     for number in range(count):
@@ -186,6 +222,7 @@ class Row:
     `cpu_ratio` is none's CPU time over this one's, so that both ratios read alike.
     """
 
+    stack: str
     requests: str
     server: str
     rate: float
@@ -209,14 +246,18 @@ def _measure(server: Server, requests: list[bytes]) -> Sample:
 KINDS = (("legacy sha256", "sha256"), ("v2 hmac-sha256", "hmac-sha256"), ("v2 ed25519", "ed25519"))
 
 
-def rows(rounds: int = 9, requests: int = 1500) -> list[Row]:
-    """For each kind of request: none, none again, verified."""
+def rows(rounds: int = 9, requests: int = 1500, stacks: tuple[Stack, ...] = STACKS) -> list[Row]:
+    """For each stack and kind of request: none, none again, verified."""
     found = []
-    for name, algorithm in KINDS:
-        with serving(None) as none, serving(None) as again, serving(algorithm) as verified:
+    for stack, (name, algorithm) in itertools.product(stacks, KINDS):
+        with (
+            serving(None, stack) as none,
+            serving(None, stack) as again,
+            serving(algorithm, stack) as verified,
+        ):
             servers = {"none": none, "none again": again, "verified": verified}
             samples = _rounds(servers, algorithm, rounds, requests)
-        found += [_row(name, server, samples) for server in servers]
+        found += [_row(stack.name, name, server, samples) for server in servers]
     return found
 
 
@@ -232,10 +273,10 @@ def _rounds(servers: dict[str, Server], algorithm: str, rounds: int, count: int)
     return samples
 
 
-def _row(kind: str, server: str, samples: dict[str, list[Sample]]) -> Row:
+def _row(stack: str, kind: str, server: str, samples: dict[str, list[Sample]]) -> Row:
     pairs = list(zip(samples["none"], samples[server], strict=True))
     return Row(
-        kind, server,
+        stack, kind, server,
         statistics.median(one.rate for one in samples[server]), statistics.median(one.cpu_us for one in samples[server]),
         statistics.median(one.rate / none.rate for none, one in pairs),
         statistics.median(none.cpu_us / one.cpu_us for none, one in pairs),
@@ -252,7 +293,7 @@ def main() -> None:
     options = parser.parse_args()
     for row in rows(options.rounds, options.requests):
         print(
-            f"{row.requests:16} {row.server:11} {row.rate:8.0f}/s {row.cpu_us:7.0f} µs CPU"
+            f"{row.stack:30} {row.requests:16} {row.server:11} {row.rate:8.0f}/s {row.cpu_us:7.0f} µs CPU"
             f"   rate {row.rate_ratio:5.2f}   CPU {row.cpu_ratio:5.2f}"
         )
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")

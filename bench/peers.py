@@ -20,10 +20,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from provider_federation.kit import clock
 from provider_federation.protocol import Key, Keyring, Policy, Request, sign, verify
 
 BODY = json.dumps({"lines": [{"leadId": f"lead-{number:04d}", "text": "x" * 36} for number in range(29)]})[
@@ -89,15 +90,15 @@ def _ours(algorithm: str) -> tuple[Callable[[], object], Callable[[], object]]:
     legacy = algorithm == "sha256"
     bare = Request("POST", TARGET, "acme.example", [("Host", "acme.example"), *CONTENT], BODY)
     options: dict[str, Any] = {} if legacy else {"instance": "acme"}
-    headers = [*bare.headers, *sign(bare, key, now=time.time(), **options)]
+    headers = [*bare.headers, *sign(bare, key, now=clock.timestamp(), **options)]
     signed = Request(bare.method, bare.target, bare.authority, headers, BODY)
     keyring, policy = (
         Keyring([key]),
         Policy(instance="acme", authorities=("acme.example",), accept=(algorithm,)),
     )
     return (
-        lambda: sign(bare, key, now=time.time(), **options),
-        lambda: verify(signed, keyring, policy, now=time.time()),
+        lambda: sign(bare, key, now=clock.timestamp(), **options),
+        lambda: verify(signed, keyring, policy, now=clock.timestamp()),
     )
 
 
@@ -139,7 +140,7 @@ def _http_message_signatures(algorithm: str) -> Iterator[Pair]:
 
     def signed() -> Any:
         message = SimpleNamespace(method="POST", url=URL, headers=dict([*CONTENT, *more]))
-        now = datetime.now(UTC)
+        now = clock.now()
         signer.sign(
             message, key_id="bench", created=now, expires=now + timedelta(seconds=300), nonce=NONCE, label="pf",
             tag="provider-federation-v2", covered_component_ids=COVERED, body=BODY,
@@ -236,7 +237,7 @@ def _pyjwt(algorithm: str) -> Iterator[Pair]:
     name = "HS256" if algorithm == "hmac-sha256" else "EdDSA"
 
     def signed() -> str:
-        now = int(time.time())
+        now = int(clock.timestamp())
         claims = {
             "iss": "bench", "aud": "acme", "iat": now, "exp": now + 300, "jti": NONCE, "scope": "provider", "htm": "POST",
             "htu": URL, "idem": CONTENT[1][1], "digest": base64.b64encode(hashlib.sha256(BODY).digest()).decode(),
@@ -285,7 +286,7 @@ def _standardwebhooks() -> Iterator[Pair]:
 
     hook = Webhook(base64.b64encode(SECRET).decode())
     text = BODY.decode()
-    now = datetime.now(UTC)
+    now = clock.now()
     headers = {
         "webhook-id": NONCE, "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": hook.sign(NONCE, now, text),
     }  # fmt: skip
@@ -293,7 +294,7 @@ def _standardwebhooks() -> Iterator[Pair]:
     ours_sign, ours_verify = _ours("hmac-sha256")
     yield Pair(
         "standardwebhooks", "sign HMAC-SHA256", covers, OURS_V2, False,
-        lambda: hook.sign(NONCE, datetime.now(UTC), text), ours_sign,
+        lambda: hook.sign(NONCE, clock.now(), text), ours_sign,
     )  # fmt: skip
     yield Pair(
         "standardwebhooks", "verify HMAC-SHA256", covers, OURS_V2, False,
@@ -315,8 +316,8 @@ def _stripe() -> Iterator[Pair]:
 
 
 def _stripe_header(webhook: Any, secret: str) -> str:
-    stamp = int(time.time())
-    tag = webhook._compute_signature(f"{stamp}.{BODY.decode()}", secret)
+    stamp = int(clock.timestamp())
+    tag = webhook._compute_signature(f"{stamp}.{BODY.decode()}", secret)  # noqa: SLF001  there is no public way
     return f"t={stamp},v1={tag}"
 
 

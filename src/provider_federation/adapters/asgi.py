@@ -48,7 +48,7 @@ class FederationMiddleware:
         """One ASGI connection."""
         if scope["type"] == "http":
             scope[SCOPE_KEY] = None
-            if self.gate.enabled and not _FEDERATION.isdisjoint([name for name, _ in scope["headers"]]):
+            if self.gate.enabled and not _FEDERATION.isdisjoint(dict(scope["headers"])):
                 await self._federated(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -70,7 +70,7 @@ class FederationMiddleware:
     async def _proven(self, request: Request, scope: Scope, receive: Receive) -> tuple[Key | None, bytes]:
         """The key to answer with, and the body; the Principal goes into the scope. Refused."""
         gate = self.gate
-        claim = None if is_small(request) else gate.check_head(request)
+        claim = None if is_small(scope) else gate.check_head(request)
         body = await read_body(receive, request, gate.most_body())
         if claim is None:  # all checks at once cost less than two steps
             whole = with_body(request, body)
@@ -90,9 +90,8 @@ class FederationMiddleware:
         )
         try:
             await self.app(scope, receive, signing)
-        except Exception:
-            await signing.finish(self.gate.failed(request, signer))
-            raise
+        finally:
+            await signing.close(lambda: self.gate.failed(request, signer))
 
     @staticmethod
     async def _run(in_thread: bool, step: Callable[[], T]) -> T:

@@ -46,15 +46,18 @@ class SigningSend:
             self._body += message.get("body", b"")
             is_over = len(self._body) > self._limit
             if is_over or not message.get("more_body", False):
-                await self.finish(self._sign(self._whole()))
+                await self._finish(self._sign(self._whole()))
             if is_over:
                 raise OSError("the answer was too large")
 
-    async def finish(self, response: Response) -> None:
-        """Send `response` if nothing was sent yet."""
+    async def close(self, failed: Callable[[], Response]) -> None:
+        """The app is done, or has raised: what `failed` gives is sent where it left its answer unfinished."""
         if not self._is_done:
-            self._is_done = True
-            await send_response(self._scope, self._send, response)
+            await self._finish(failed())
+
+    async def _finish(self, response: Response) -> None:
+        self._is_done = True
+        await send_response(self._scope, self._send, response)
 
     def _whole(self) -> Response:
         headers = [

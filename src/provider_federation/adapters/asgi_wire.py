@@ -23,30 +23,25 @@ def request_of(scope: Scope, prefix: str = "") -> Request:
     query = scope.get("query_string", b"")
     path = (scope.get("raw_path") or b"").decode("latin-1")
     target = path and prefix + path + ("?" + query.decode("latin-1") if query else "")
-    authority = next((value for name, value in headers if name.lower() == "host"), "")
+    authority = dict(headers).get("host", "")  # two of them are refused
     client = scope.get("client")
     peer = client[0] if client else ""  # a Unix socket's end is nobody that h31 may trust
     return Request(scope["method"], target, authority, headers, b"", peer)
 
 
-def is_small(request: Request) -> bool:
+def is_small(scope: Scope) -> bool:
     """Whether the body may be read before anything is proven: declared, not large, and not waiting for a word of
     ours (`Expect`).
     """
-    declared = "0"
-    for name, value in request.headers:
-        if name in {"expect", "transfer-encoding"}:
-            return False
-        if name == "content-length":
-            declared = value
-    return declared.isascii() and declared.isdigit() and len(declared) < 6 and int(declared) <= _SMALL
+    fields = dict(scope["headers"])
+    declared = fields.get(b"content-length", b"0")
+    waits = b"expect" in fields or b"transfer-encoding" in fields
+    return not waits and declared.isdigit() and len(declared) < 6 and int(declared) <= _SMALL
 
 
 async def read_body(receive: Receive, request: Request, limit: int) -> bytes:
     """The raw body, at most `limit` bytes of it in memory."""
-    check_length(
-        next((value for name, value in request.headers if name.lower() == "content-length"), "0"), limit
-    )
+    check_length(dict(request.headers).get("content-length", "0"), limit)
     pieces: list[bytes] = []
     size, more = 0, True
     while more:

@@ -143,7 +143,9 @@ def test_threat_095_a_fault_before_the_handler_never_reaches_it(run, step, optio
         name: FailsAt(value.turn) if isinstance(value, FailsAt) else value for name, value in options.items()
     }
     asked = request()
-    asked.headers.append(("Expect", "100-continue"))  # so that the head is looked at before the body everywhere
+    asked.headers.append(
+        ("Expect", "100-continue")
+    )  # so that the head is looked at before the body everywhere
     status, body, ran = run(make(**options), asked)
     assert (status, ran) == (500, 0)
     assert b"internal_error" in body
@@ -202,6 +204,18 @@ def test_threat_095_a_body_that_cannot_be_read() -> None:
     scope = {"type": "http", "method": "POST", "raw_path": b"/a", "query_string": b"",
              "headers": [(name.lower().encode(), value.encode()) for name, value in head.headers]}  # fmt: skip
     asyncio.run(FederationMiddleware(fail, gate=make())(scope, receive, fail))
+
+
+def test_an_app_that_leaves_its_answer_unfinished() -> None:
+    async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    async def half(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    for app in (nothing, half):
+        status, body, _ = run_asgi(make(), request(), app)
+        assert (status, b"handler_failed" in body, b"half" in body) == (500, True, False)
 
 
 def test_threat_089_where_federation_is_off_nothing_is_looked_at() -> None:
