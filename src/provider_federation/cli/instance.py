@@ -89,6 +89,16 @@ def apply_events() -> None:
         raise typer.Exit(1)
 
 
+@app.command("sweep")
+def sweep() -> None:
+    """Fetch every invoice that is not final from the client's Stripe account: what a lost webhook hid is found."""
+    _set_up()
+    from provider_federation.instance.invoicing.services import sweep_invoices
+
+    looked, changed = sweep_invoices()
+    typer.echo(f"{looked} invoices looked at, {changed} changed.")
+
+
 @user_app.command("add")
 def add_user(
     email: str,

@@ -14,6 +14,7 @@ from provider_federation.instance.invoicing.services.drafting import (
 )
 from provider_federation.instance.invoicing.services.events import apply_event, apply_pending, receive_event
 from provider_federation.instance.invoicing.services.sending import send_hosted_invoice, sending_lock
+from provider_federation.instance.invoicing.services.sweep import sweep_invoices
 from provider_federation.instance.invoicing.services.voiding import void_unsent
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "raise_alert",
     "receive_event",
     "send_hosted_invoice",
+    "sweep_invoices",
     "void_draft",
 ]
 
