@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check fuzz pins format bench-transport bench-reports clean
+.PHONY: help demo test check fuzz pins format bench-transport bench-billing bench-reports clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
@@ -43,6 +43,9 @@ bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the port
 
 bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoices; writes its section of docs/performance.md
 	$(BIN)/python bench/reports.py
+
+bench-billing: $(VENV)/.dev     ## a billing run over 1,000 clients: planning, and executing against a bare loop of the same calls
+	$(BIN)/python bench/billing.py $(ARGS)
 
 clean:          ## remove the environment and the demo's data
 	rm -rf $(VENV) .demo .data
