@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check fuzz pins format bench-transport bench-protocol clean bench-reports
+.PHONY: help demo test check fuzz pins format bench-transport bench-protocol clean bench-reports bench-billing
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
@@ -49,6 +49,9 @@ bench-protocol: $(VENV)/.bench  ## signing and verifying beside bare cryptograph
 
 bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoices; writes its section of docs/performance.md
 	$(BIN)/python bench/reports.py
+
+bench-billing: $(VENV)/.dev     ## a billing run over 1,000 clients: planning, and executing against a bare loop of the same calls
+	$(BIN)/python bench/billing.py $(ARGS)
 
 clean:          ## remove the environment and the demo's data
 	rm -rf $(VENV) .demo .data

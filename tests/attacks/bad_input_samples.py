@@ -64,6 +64,7 @@ def _fact(service: Service, value: str) -> str:
 _RECEIVABLE = {"stripe_invoice_id": "$receivable"}
 _DISPUTE = {"dispute_id": "00000000-0000-4000-8000-000000000000"}  # nobody disputes anything in this world
 _BILLING_RUN = {"run_id": "00000000-0000-4000-8000-000000000000"}  # nor was anything planned in it
+_NO_REPORT = {"report_id": "00000000-0000-4000-8000-000000000000"}
 _STATEMENT = {"clientOrgId": "org_acme", "period": "2026-01"}
 
 
@@ -238,6 +239,29 @@ PORTAL = {
     ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
+    "POST /api/provider/billing/reconciliations": Sample(
+        lambda _service: {"period": "2026-01", "clientOrgId": "org_acme"}, answers=(200, 202)
+    ),
+    "GET /api/provider/billing/reconciliations": Sample(query={"period": "2026-01"}, reader=None),
+    "GET /api/provider/billing/reconciliations/{report_id}": Sample(
+        path=_NO_REPORT, answers=(404,), reader=None
+    ),
+    "GET /api/provider/billing/reconciliations/{report_id}/rows": Sample(
+        path=_NO_REPORT, answers=(404,), reader=None
+    ),
+    "GET /api/provider/billing/reconciliations/{report_id}/rows.csv": Sample(
+        path=_NO_REPORT, answers=(404,), reader=None
+    ),
+    "POST /api/provider/billing/reconciliations/{report_id}/repair": Sample(
+        lambda _service: {"dryRun": True}, path=_NO_REPORT, answers=(404,)
+    ),
+    **{
+        f"GET /api/provider/reports/{name}": Sample(query={"from": "2026-01", "to": "2026-02"}, reader=None)
+        for name in ("owed", "revenue", "mrr", "ai")
+    },
+    "GET /api/provider/reports/{name}.csv": Sample(
+        path={"name": "owed"}, query={"from": "2026-01", "to": "2026-02"}, reader=None
+    ),
     "GET /api/provider/billing/receivables": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/receivables/{stripe_invoice_id}": Sample(path=_RECEIVABLE, reader=None),
     "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes/preview": Sample(

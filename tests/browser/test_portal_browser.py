@@ -297,6 +297,8 @@ def test_every_page_fits_and_is_quiet(visitor):
         "/subscriptions/",
         "/subscriptions/add/",
         "/usage-invoices/",
+        "/receivables/",
+        "/disputes/",
         "/webhooks/",
         "/operators/",
         "/operators/add/",
@@ -316,6 +318,8 @@ def test_every_page_fits_and_is_quiet(visitor):
         first_link(visitor, "/runs/"),
     ]
     paths += [first_link(visitor, "/subscriptions/"), first_link(visitor, "/usage-invoices/")]
+    owed = first_link(visitor, "/receivables/")
+    paths += [owed, f"{owed}void/", f"{owed}uncollectible/", month.replace("/revenue/", "/statements/")]
     for path in paths:
         visitor.open(path)
 

@@ -55,6 +55,15 @@ def plan(months: list[str]) -> dict[str, str]:
     return runs
 
 
+def plan_each(months: dict[str, str]) -> list[str]:
+    """For each client alone an approved run of its own month."""
+    runs: list[str] = []
+    for name, month in months.items():
+        only([name])
+        runs += plan([month]).values()
+    return runs
+
+
 def execute(run: str) -> None:
     """What the operator's click does, and then a worker's life."""
     services.execute_plan(UUID(run), actor="operator:bob@example.com")

@@ -189,12 +189,12 @@ def test_a_client_that_is_no_customer_yet(world: World, capsys: pytest.CaptureFi
     first = next(number for number, name in enumerate(points) if name == "before Stripe call") + 2
     last = [number for number, name in enumerate(points) if name == "after Stripe call"][
         3
-    ]  # list, list, make, invoice
-    runs = []
-    for point in range(first, last + 2):
-        [run] = world.plan(1, world.grow(f"new{point}")).values()
+    ]  # two lists, two makes
+    names = [world.grow(f"new{point}") for point in range(first, last + 2)]
+    months = dict(zip(names, world.months(len(names), *names), strict=True))
+    runs = world.forks.call("plan_each", months=months)["result"]
+    for point, run in zip(range(first, last + 2), runs, strict=True):
         killed_at(world, run, point)
-        runs.append(run)
     world.take_over(runs)
     world.check(runs, "a client of each")
     with capsys.disabled():
@@ -207,7 +207,7 @@ def test_stripe_fails_at_each_call(world: World, kind: str) -> None:
     paths = ("/v1/invoices", "/v1/invoices/*/add_lines", "/v1/invoices/*/finalize", "/v1/invoices/*/send")
     runs = list(world.plan(len(paths), "ada", "bea").values())
     for number, (run, path) in enumerate(zip(runs, paths, strict=True)):
-        count = 1 if number % 2 else 6
+        count = 1 if number % 2 or kind == "rate_limit" else 5
         world.control("/faults", kind=kind, path=path, method="POST", key=KEY, count=count)
         world.forks.call("execute", run=run)
         world.forks.call("take_over")
@@ -232,7 +232,7 @@ def test_two_workers_fight(world: World, capsys: pytest.CaptureFixture[str]) -> 
         print(f"\ntwo workers on one run: fought at {len(chosen)} points")
 
 
-def test_two_workers_at_once(world: World) -> None:
+def test_threat_162_two_workers_at_once_and_one_is_killed(world: World) -> None:
     """Both awake, on all the jobs of several runs, and one of them is killed on its way."""
     runs = list(world.plan(6, "ada", "bea").values())
     world.forks.call("click_again", runs=runs)

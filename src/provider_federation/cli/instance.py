@@ -161,6 +161,16 @@ def reset_ratchet() -> None:
     typer.echo("Legacy signatures are accepted again.")
 
 
+@app.command("sweep")
+def sweep() -> None:
+    """Fetch every invoice that is not final from the client's Stripe account: what a lost webhook hid is found."""
+    _set_up()
+    from provider_federation.instance.invoicing.services import sweep_invoices
+
+    looked, changed = sweep_invoices()
+    typer.echo(f"{looked} invoices looked at, {changed} changed.")
+
+
 @user_app.command("add")
 def add_user(
     email: str,

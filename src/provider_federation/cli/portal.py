@@ -135,6 +135,55 @@ def new_master_key(
     print(f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}")
 
 
+@app.command()
+def sweep() -> None:
+    """Look through the provider's Stripe account for what no webhook told of."""
+    load_portal()
+    from provider_federation.portal.revenue.services.sweep import sweep_account
+
+    swept = sweep_account(actor=_actor())
+    print(f"{swept.looked_at} objects looked at, {swept.found} were news, {swept.problems} are not ours.")
+
+
+@app.command()
+def dunning(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is due, and send nothing.")] = False,
+) -> None:
+    """Do every reminder and escalation that is due now."""
+    load_portal()
+    from provider_federation.portal.receivables.services import dunning as reminders
+
+    if dry_run:
+        for due in reminders.due_steps():
+            print(f"{due.invoice.instance}\t{due.invoice.number}\t{due.step.name}\t{due.step.action}")
+        return
+    for step in reminders.remind_all():
+        print(f"{step.instance}\t{step.invoice.number}\t{step.step}\t{step.action}\t{step.state}")
+
+
+@app.command()
+def statement(
+    org_id: str,
+    month: Annotated[str, typer.Argument(help="YYYY-MM")],
+    *,
+    pdf: Annotated[str, typer.Option(help="Write a PDF to this file instead.")] = "",
+) -> None:
+    """A client's account in a month, as CSV on standard output or as a PDF file."""
+    load_portal()
+    from pathlib import Path
+
+    from provider_federation.portal.directory.queries import get_by_org
+    from provider_federation.portal.receivables.services import statement_files, statements
+    from provider_federation.portal.revenue.periods import month as read_month
+
+    found = statements.statement_of(get_by_org(org_id), read_month(month))
+    if pdf:
+        Path(pdf).write_bytes(statement_files.statement_pdf(found))
+        print(f"Written to {pdf}.")
+    else:
+        print(statement_files.statement_csv(found), end="")
+
+
 @app.command("check-audit")
 def check_audit() -> None:
     """Read the whole audit trail and say whether anybody changed it since; exits 1 when somebody did."""

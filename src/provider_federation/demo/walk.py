@@ -72,6 +72,7 @@ class Walk:
         self._usage_becomes_invoices(month, after)
         self._clients_pay()
         self._provider_books()
+        self._reconcile(f"{month:%Y-%m}")
         return all(row.agrees for row in self.rows)
 
     def _row(self, step: str, subject: str, expected: object, seen: object) -> None:
@@ -210,6 +211,20 @@ class Walk:
             usage = self.world.portal.pages("/api/provider/billing/invoices", clientOrgId=instance.org)
             states = sorted({invoice["status"] for invoice in usage}) or ["none"]
             self._row("client paid", instance.name, "paid", ", ".join(states))
+
+    def _reconcile(self, label: str) -> None:
+        """All three books, stored: portal, every instance, and the provider's Stripe account."""
+        path = "/api/provider/billing/reconciliations"
+        started = self.world.portal.post(path, {"period": label})["report"]["id"]
+
+        def over() -> bool:
+            return bool(self.world.portal.get(f"{path}/{started}")["report"]["status"] in {"done", "failed"})
+
+        wait_until("the reconciliation to end", over)
+        report = self.world.portal.get(f"{path}/{started}")
+        count = len(self.world.plan.instances)
+        seen = f"{report['report']['differences']} differences, {report['coverage']['answered']} of {count} answered"
+        self._row("three books", "all clients", f"0 differences, {count} of {count} answered", seen)
 
     def _instance_book(self, instance: InstancePlan) -> InstanceBook:
         return InstanceBook(instance)

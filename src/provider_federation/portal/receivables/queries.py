@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -201,16 +201,14 @@ class History:
 
 def history_of(invoice: Receivable) -> History:
     """In a few queries, the newest first (dunning in its order)."""
-    disputes: Sequence[LeadDispute] = ()
+    rows = LeadDispute.objects.none()
     if isinstance(invoice, UsageInvoice):
-        disputes = LeadDispute.objects.filter(charge__line__invoice=invoice).select_related(
-            "charge", "credit_note"
-        )
+        rows = LeadDispute.objects.filter(charge__line__invoice=invoice)
     return History(
         list(CreditNote.objects.filter(**about(invoice)).prefetch_related("lines")),
         list(Refund.objects.filter(**about(invoice))),
         list(DunningStep.objects.filter(**about(invoice))),
-        list(disputes),
+        list(rows.select_related("charge__instance", "charge__line__invoice", "credit_note")),
     )
 
 

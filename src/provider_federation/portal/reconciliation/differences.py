@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from provider_federation.money import format_amount
 from provider_federation.portal.directory.models import Instance
 
 Says = str | int | None
 """What one book says: a word, an amount in minor units or a count, None when it says nothing."""
+
+
+def in_words(value: Says, currency: str) -> str:
+    """What a book says, for a sentence: an amount with its currency, a word as it is."""
+    if value is None:
+        return "nothing"
+    return format_amount(value, currency) if isinstance(value, int) and currency else str(value)
 
 
 @dataclass(frozen=True)

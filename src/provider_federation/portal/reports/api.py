@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
+from provider_federation.kit.problem import not_found
 from provider_federation.kit.web.api import refuse_unknown_query
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
@@ -15,7 +16,7 @@ from provider_federation.portal.fleet.wire import FAILURES
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
-from provider_federation.portal.reports.export import Name, report_csv
+from provider_federation.portal.reports.export import NAMES, report_csv
 from provider_federation.portal.reports.queries.ai_usage import totals as ai_totals
 from provider_federation.portal.reports.queries.kinds import totals as kinds_totals
 from provider_federation.portal.reports.queries.owed import totals as owed_totals
@@ -114,12 +115,14 @@ def ai(
 @router.get("/{name}.csv", auth=_read, summary="A report as CSV, its coverage below it")
 def as_csv(
     request: HttpRequest,
-    name: Name,
+    name: str,
     by: Literal["month", "client", "kind"] = "month",
     first: First = None,
     last: Last = None,
 ) -> HttpResponse:
     refuse_unknown_query(request, ("by", "from", "to"))
+    if name not in NAMES:
+        raise not_found("report")
     window = window_asked(first, last)
     text = report_csv(name, by, window)
     record(

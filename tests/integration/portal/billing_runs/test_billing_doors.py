@@ -51,7 +51,7 @@ def test_the_whole_run_over_http(books, grow, api):
     run_jobs()
     done = api.get(f"{RUNS}{path}").json()
     assert (done["run"]["status"], done["report"]["totals"][0]["billedCents"]) == ("done", 20_500)
-    csv = b"".join(api.get(f"{RUNS}{path}/report.csv").streaming_content).decode()
+    csv = api.get(f"{RUNS}{path}/report.csv").content.decode()
     assert csv.count("\r\n") == 3
     assert "negative_usage" in csv
     assert post(api, f"{path}/retry", {"clientOrgIds": ["org_ada"]})[1]["reason"] == "nothing_held"

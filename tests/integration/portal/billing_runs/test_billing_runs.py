@@ -356,6 +356,34 @@ def test_a_draft_that_was_deleted_by_hand_is_planned_anew(books, grow, monkeypat
     assert LeadCharge.objects.filter(released_at=None).count() == 2
 
 
+def test_threat_161_the_same_period_is_invoiced_once(books, grow):
+    _, instance = grow("ada")
+    usage, _ = grow("bea")
+    usage.uses(FEBRUARY, 2)
+    first = billed()
+    second = billed()
+    again = invoice_usage(item(first, "bea").instance, month(FEBRUARY), actor=ADA)
+    assert states(second) == {"ada": "nothing", "bea": "already"}
+    assert (again.reused, again.invoice) == (True, item(first, "bea").invoice)
+    assert invoice_usage(instance, month(FEBRUARY), actor=ADA).invoice is None
+    assert [one["total"] for one in books.invoices()] == [20_000]
+
+
+def test_threat_163_stripe_has_forgotten_the_keys_and_our_ledger_prevents(books, grow, at):
+    from datetime import timedelta
+
+    from tests.integration.portal.revenue.rig import NOW
+
+    grow("ada")[0].uses(FEBRUARY, 2)
+    billed()
+    at(NOW + timedelta(hours=25))
+    books.simulator.control("faults", kind="forget_idempotency", key=books.key)
+    assert states(billed()) == {"ada": "already"}
+    restore()  # not even our ledger knows of it
+    assert states(billed()) == {"ada": "billed"}
+    assert len(books.invoices()) == 1
+
+
 def test_a_restored_database_finds_the_invoices_that_are_there(books, grow):
     grow("ada")[0].uses(FEBRUARY, 2)
     billed()

@@ -268,7 +268,7 @@ def test_what_others_wrote_is_text_and_never_markup(seeded):
     )
     client = signed_in("admin")
     for name in READ_PAGES:
-        if name == "invoices-csv":
+        if name.endswith("-csv"):  # text for a spreadsheet, never shown as a page
             continue
         text = client.get(path_of(name, seeded)).content.decode()
         assert "<script>alert" not in text, name

@@ -146,7 +146,7 @@ def test_tax_is_carried_through_and_credited_in_parts(books, grow, api, settings
     assert (rest["subtotalCents"], rest["totalCents"]) == (10_000, 11_900)
 
 
-def test_a_refund_is_made_once_and_never_more_than_was_paid(books, billed, api):
+def test_threat_174_a_refund_is_made_once_and_never_more_than_was_paid(books, billed, api):
     assert reason(ask(api, at(billed, "/refunds"), {"reference": "early"}, status=422)) == "refund_refused"
     pay(books, billed)
     ask(api, "sweep", status=200)

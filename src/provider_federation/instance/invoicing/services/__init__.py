@@ -22,6 +22,7 @@ from provider_federation.instance.invoicing.services.drafting import (
 )
 from provider_federation.instance.invoicing.services.events import apply_event, apply_pending, receive_event
 from provider_federation.instance.invoicing.services.sending import send_hosted_invoice, sending_lock
+from provider_federation.instance.invoicing.services.sweep import sweep_invoices
 from provider_federation.instance.invoicing.services.voiding import void_unsent
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "send_hosted_invoice",
     "set_provider_policy",
     "used_today",
+    "sweep_invoices",
     "void_draft",
 ]
 

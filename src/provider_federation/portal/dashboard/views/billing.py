@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
@@ -180,10 +180,10 @@ def retry_billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 @requires("billing.read")
-def billing_run_csv(request: HttpRequest, run_id: uuid.UUID) -> StreamingHttpResponse:
+def billing_run_csv(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = get_object_or_404(BillingRun, pk=run_id)
     record(Kind.EXPORTED, actor(request), f"billing_run:{run.pk}", period=run.period)
-    answer = StreamingHttpResponse(queries.report_csv(run), content_type="text/csv; charset=utf-8")
+    answer = HttpResponse("".join(queries.report_csv(run)), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="billing-run-{run.period}.csv"'
     return answer
 

@@ -56,7 +56,8 @@ class CreditForm(forms.Form):
     )
 
     def __init__(self, invoice: Receivable, lines: Sequence[LineLeft], *args: Any, **more: Any) -> None:
-        super().__init__(*args, initial={"reference": str(uuid4())}, **more)
+        super().__init__(*args, **more)
+        self.fields["reference"].initial = str(uuid4())
         self.invoice, self.lines = invoice, [line for line in lines if line.left > 0]
         amounts = {}
         for line in self.lines:
@@ -103,7 +104,8 @@ class RefundForm(forms.Form):
     reason = forms.ChoiceField(choices=_REFUND_REASONS)
 
     def __init__(self, invoice: Receivable, *args: Any, **more: Any) -> None:
-        super().__init__(*args, initial={"reference": str(uuid4())}, **more)
+        super().__init__(*args, **more)
+        self.fields["reference"].initial = str(uuid4())
         self.invoice = invoice
 
     def clean(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from provider_federation.portal.dashboard.charts import Chart, Series, months_ch
 from provider_federation.portal.dashboard.pages import actor, address, chosen, page, requires, say, words
 from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
-from provider_federation.portal.reports.export import NAMES, Name, report_csv
+from provider_federation.portal.reports.export import NAMES, report_csv
 from provider_federation.portal.reports.queries.ai_usage import totals as ai_totals
 from provider_federation.portal.reports.queries.kinds import totals as kinds_totals
 from provider_federation.portal.reports.queries.owed import totals as owed_totals
@@ -80,13 +80,13 @@ def reports(request: HttpRequest) -> HttpResponse:
 @requires("billing.read")
 def reports_csv(request: HttpRequest) -> HttpResponse:
     """The report of the address as CSV, its coverage below it."""
-    name: Any = chosen(request.GET, "report", NAMES) or "owed"
+    name = chosen(request.GET, "report", NAMES) or "owed"
     by: Any = chosen(request.GET, "by", _GROUPINGS[name]) or "month"
     window = _window(request)
     return _csv(request, name, by, window)
 
 
-def _csv(request: HttpRequest, name: Name, by: Any, window: Window) -> HttpResponse:
+def _csv(request: HttpRequest, name: str, by: Any, window: Window) -> HttpResponse:
     text = report_csv(name, by, window)
     record(Kind.EXPORTED, actor(request), f"report:{name}", by=by, months=window.label)
     return csv_file(text, f"{name}-{window.months[0].label}-{window.months[-1].label}.csv")

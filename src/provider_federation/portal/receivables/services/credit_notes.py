@@ -264,12 +264,14 @@ def _check(invoice: Receivable, wanted: CreditRequest, chosen: Sequence[tuple[Li
     """The sum without tax, when all of it is still there to be credited."""
     for line, amount in chosen:
         if not 0 < amount <= line.left:
-            left = format_amount(max(line.left, 0), invoice.currency)
-            raise Problem(422, "credit_refused", f"Of line {line.position}, {left} is left to be credited.")
+            of_line = format_amount(max(line.left, 0), invoice.currency)
+            raise Problem(
+                422, "credit_refused", f"Of line {line.position}, {of_line} is left to be credited."
+            )
     subtotal, left = sum(amount for _, amount in chosen), creditable(invoice)
     if not chosen or subtotal > left:
-        shown = format_amount(left, invoice.currency)
-        raise Problem(422, "credit_refused", f"Of this invoice, {shown} is left to be credited.")
+        rest = format_amount(left, invoice.currency)
+        raise Problem(422, "credit_refused", f"Of this invoice, {rest} is left to be credited.")
     if (
         invoice.status == UsageStatus.PAID
         and wanted.settle == Settle.REFUND

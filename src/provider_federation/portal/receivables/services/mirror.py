@@ -136,7 +136,7 @@ def _ours(stripe_invoice_id: str) -> Receivable:
 
 
 def _asked_note(fresh: StripeCreditNote) -> CreditNote | None:
-    row = CreditNote.objects.filter(pk=_uuid(fresh.metadata.get(NOTE_MARK))).first()
+    row = CreditNote.objects.filter(pk__in=_uuid(fresh.metadata.get(NOTE_MARK))).first()
     if row is None or row.invoice.stripe_invoice_id != fresh.invoice_id:
         return None
     if row.stripe_credit_note_id not in {None, fresh.id}:
@@ -150,9 +150,10 @@ def _write_note(fresh: StripeCreditNote, seen: CreditNote | None) -> CreditNote:
     invoice = seen.invoice if seen else _ours(fresh.invoice_id)
     lines = _stripe_lines(fresh, invoice) if seen is None else []
     with transaction.atomic():
-        row = _locked(CreditNote, seen)
-        if row is None:
-            row = _stranger(fresh, invoice)
+        row = _stranger(fresh, invoice)
+        if seen is not None:
+            row = CreditNote.objects.select_for_update().get(pk=seen.pk)
+            _current(row, seen)
         before = row.state if seen else ""
         _copy_note(row, fresh)
         row.save(force_insert=seen is None)
@@ -232,7 +233,7 @@ def _stripe_lines(fresh: StripeCreditNote, invoice: Receivable) -> list[CreditNo
 
 
 def _asked_refund(fresh: StripeRefund) -> Refund | None:
-    row = Refund.objects.filter(pk=_uuid(fresh.metadata.get(REFUND_MARK))).first()
+    row = Refund.objects.filter(pk__in=_uuid(fresh.metadata.get(REFUND_MARK))).first()
     if row is None:
         return None
     if row.stripe_refund_id not in {None, fresh.id} or row.payment_intent != fresh.intent_id:
@@ -249,9 +250,11 @@ def _paid_invoice(fresh: StripeRefund) -> Receivable:
 
 def _write_refund(fresh: StripeRefund, seen: Refund | None, invoice: Receivable) -> Refund:
     with transaction.atomic():
-        row = _locked(Refund, seen) or Refund(
-            **about(invoice), instance=invoice.instance, asked_by=_BY_STRIPE, created_at=fresh.created
-        )
+        made = {"asked_by": _BY_STRIPE, "created_at": fresh.created}
+        row = Refund(**about(invoice), instance=invoice.instance, **made)
+        if seen is not None:
+            row = Refund.objects.select_for_update().get(pk=seen.pk)
+            _current(row, seen)
         before = row.state if seen else ""
         row.stripe_refund_id, row.payment_intent = fresh.id, fresh.intent_id or ""
         row.amount_cents, row.currency = fresh.amount, fresh.currency.lower()
@@ -274,18 +277,15 @@ def _refund_state(fresh: StripeRefund) -> RefundState:
     return RefundState(fresh.status) if fresh.status in RefundState.values else RefundState.PENDING
 
 
-def _locked(model, seen):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  the same for both tables
-    """The row as it is now; `Overtaken` when it is not what was seen before Stripe was asked."""
-    if seen is None:
-        return None
-    row = model.objects.select_for_update().get(pk=seen.pk)
+def _current(row: CreditNote | Refund, seen: CreditNote | Refund) -> None:
+    """`Overtaken` when the row is not what was seen before Stripe was asked."""
     if row.version != seen.version:
         raise Overtaken
-    return row
 
 
-def _uuid(text: str | None) -> UUID | None:
+def _uuid(text: str | None) -> list[UUID]:
+    """The id that a mark names, or none."""
     try:
-        return UUID(text or "")
+        return [UUID(text or "")]
     except ValueError:
-        return None
+        return []

@@ -10,7 +10,7 @@ from provider_federation.money import Period
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.receivables.models import CreditNote, Refund
 from provider_federation.portal.reconciliation.classes import REFETCH
-from provider_federation.portal.reconciliation.differences import Difference
+from provider_federation.portal.reconciliation.differences import Difference, in_words
 from provider_federation.portal.reconciliation.services.stripe_side import MOST, Scope
 from provider_federation.portal.revenue.models import UsageInvoice
 from provider_federation.portal.subscriptions.account import provider_account
@@ -71,7 +71,7 @@ def _difference(
     return Difference(
         kind=kind,
         subject=f"{kind}:{key}",
-        message=f"The {words} {key}: {_say(here)} in the portal, {_say(there)} in Stripe.",
+        message=f"The {words} {key}: {in_words(here, currency)} in the portal, {in_words(there, currency)} in Stripe.",
         instance=one.instance,
         currency=currency,
         portal=here,
@@ -79,10 +79,6 @@ def _difference(
         repair=repair,
         target=key,
     )
-
-
-def _say(value: str | int | None) -> str:
-    return "nothing" if value is None else str(value)
 
 
 def _held(stripe_invoice_ids: set[str], instance: Instance | None) -> set[str]:

@@ -15,7 +15,7 @@ from django.db.models import Q
 from provider_federation.kit import clock
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.reconciliation.classes import ADOPT, REFETCH, REMOVE_DRAFT
-from provider_federation.portal.reconciliation.differences import Difference, Says
+from provider_federation.portal.reconciliation.differences import Difference, Says, in_words
 from provider_federation.portal.reconciliation.services.corrections_side import compare_corrections
 from provider_federation.portal.reconciliation.services.lines import compare_lines
 from provider_federation.portal.reconciliation.services.stripe_side import (
@@ -216,9 +216,8 @@ def _about(
     row: Row, kind: str, words: str, here: Says, there: Says, *, repair: str = "", amount: bool = False
 ) -> Difference:
     name = "usage_invoice" if isinstance(row, UsageInvoice) else "subscription_invoice"
-    message = (
-        f"{row.number or row.stripe_invoice_id or row.pk} {words}: {here} in the portal, {there} in Stripe."
-    )
+    said = f"{in_words(here, row.currency)} in the portal, {in_words(there, row.currency)} in Stripe"
+    message = f"{row.number or row.stripe_invoice_id or row.pk} {words}: {said}."
     return Difference(
         kind=kind,
         subject=f"{name}:{row.pk}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from provider_federation.portal.reconciliation.differences import Difference
+from provider_federation.portal.reconciliation.differences import Difference, in_words
 from provider_federation.portal.revenue.models import UsageInvoice, UsageLine
 from provider_federation.stripe_account import StripeLine
 
@@ -36,7 +36,8 @@ def _missing(row: UsageInvoice, key: str, line: UsageLine) -> Difference:
 def _line(
     row: UsageInvoice, kind: str, key: str, text: str, here: int | None, there: int | None
 ) -> Difference:
-    message = f"{row.number or row.period}, “{text}”: {here} in the portal, {there} in Stripe."
+    said = f"{in_words(here, row.currency)} in the portal, {in_words(there, row.currency)} in Stripe"
+    message = f"{row.number or row.period}, “{text}”: {said}."
     return Difference(
         kind=kind,
         subject=f"usage_invoice:{row.pk}:{key}"[:250],
