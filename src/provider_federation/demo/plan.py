@@ -238,7 +238,8 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
         "PROVIDER_SIGNATURE_MODE": "v2",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
-        "PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret,
+        # known once the endpoint exists; the migration before it runs without
+        **({"PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret} if plan.webhook_secret else {}),
         **{f"PROVIDER_STRIPE_{code}_PRICE_ID": price for code, price in plan.prices.items()},
     }
 

@@ -41,8 +41,8 @@ __all__ = [
     "receive_event",
     "send_hosted_invoice",
     "set_provider_policy",
-    "used_today",
     "sweep_invoices",
+    "used_today",
     "void_draft",
 ]
 
