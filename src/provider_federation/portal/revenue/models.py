@@ -80,7 +80,9 @@ class UsageInvoice(StripeFigures):
             models.Index(fields=["period", "status"], name="revenue_period_status"),
             # The reports' figures without the rows: they are wide, a month's sums are not.
             models.Index(
-                fields=["finalized_at"], include=["id", "instance", *REPORTED], name="revenue_invoice_reported"
+                fields=["finalized_at"],
+                include=["id", "instance", *REPORTED],
+                name="revenue_invoice_reported",
             ),
         ]
 
