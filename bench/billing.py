@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,7 @@ _ORG = "org_{}"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that each call to Stripe takes")
     parser.add_argument("--answer-for-instances", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.answer_for_instances:
@@ -38,10 +40,10 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="pf-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        return measure(chosen.clients, Path(folder))
+        return measure(chosen.clients, Path(folder), chosen.latency)
 
 
-def measure(clients: int, folder: Path) -> int:
+def measure(clients: int, folder: Path, latency: float = 0.0) -> int:
     simulator, sim_url = _process(
         "from provider_federation.cli import main; main()", "stripe-sim", "--port", "0"
     )
@@ -49,6 +51,8 @@ def measure(clients: int, folder: Path) -> int:
     try:
         _set_up(folder, sim_url)
         bench = Bench(clients, usage_url)
+        if latency:
+            _slow_down(sim_url, latency)
         results = {
             "clients": clients,
             "plan seconds": bench.plan(),
@@ -255,6 +259,13 @@ def _process(code: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
     )
     assert process.stdout is not None
     return process, process.stdout.readline().split(" at ", 1)[1].split()[0]
+
+
+def _slow_down(sim_url: str, seconds: float) -> None:
+    """As far away as Stripe is; customers are made at full speed."""
+    fault = {"kind": "slow", "path": "/v1/invoices*", "method": "POST", "seconds": seconds, "count": 10**6}
+    request = urllib.request.Request(f"{sim_url}/_sim/faults", json.dumps(fault).encode(), method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def _set_up(folder: Path, sim_url: str) -> None:

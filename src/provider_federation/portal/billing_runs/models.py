@@ -126,3 +126,8 @@ class BillingPlanItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.instance_id} {self.state}"
+
+    @property
+    def difference_cents(self) -> int:
+        """How much more (or less) than the month before is planned."""
+        return self.total_cents - (self.previous_cents or 0)
