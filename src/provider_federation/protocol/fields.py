@@ -29,7 +29,6 @@ _SEPARATOR = re.compile(r"[ \t]*,[ \t]*", re.ASCII)
 _BYTES = re.compile(rf"[ \t]*({_LABEL})=:([A-Za-z0-9+/]*={{0,2}}):[ \t]*", re.ASCII)
 _MOST_MEMBERS = 8
 _MOST_COMPONENTS = 32
-_PRINTABLE = bytes(range(0x20, 0x7F))
 _DIGESTS = {"sha-256": sha256, "sha-512": sha512}
 
 
@@ -167,14 +166,15 @@ def layout(names: tuple[str, ...]) -> Layout:
 def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str) -> bytes:
     """The signature base of any components, whatever a profile thinks of them.
 
-    KeyError when a value is missing; ValueError when one holds what no header may hold.
+    KeyError when a value is missing; FieldError when one holds what no header may hold.
     """
     of_these = layout(names)
-    return checked(of_these.base(of_these.pick(values), text), len(names))
-
-
-def checked(base: bytes, lines: int) -> bytes:
-    """The signature base, when it is so many lines of printable ASCII and the last one. FieldError."""
-    if base.translate(None, _PRINTABLE) != b"\n" * lines:
+    lines = of_these.pick(values)
+    if not is_printable("".join(lines) + text):
         raise FieldError
-    return base
+    return of_these.base(lines, text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether this is printable ASCII: no value that is has a line of its own."""
+    return text.isascii() and text.isprintable()

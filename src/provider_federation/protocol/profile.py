@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from provider_federation.protocol import fields
-from provider_federation.protocol.claims import check_key_window
+from provider_federation.protocol.claims import key_fault
 from provider_federation.protocol.fields import FieldError, SignatureInput
 from provider_federation.protocol.grammar import VISIBLE
 from provider_federation.protocol.refusals import Refused
@@ -101,19 +101,16 @@ def created_at(now: float) -> int:
     return int(now)
 
 
-def signed(
-    profile: Profile, names: tuple[str, ...], values: tuple[str, ...], window: str, key: Key
-) -> list[tuple[str, str]]:
-    """The two headers of a signature of these components. CannotSign."""
+def signed(profile: Profile, values: dict[str, str], window: str, key: Key) -> list[tuple[str, str]]:
+    """The two headers of a signature of these components, in this order. CannotSign."""
     if not key.secret:
         raise CannotSign(f"the key {key.id} has no secret to sign with")
-    layout, label = fields.layout(names), profile.label
+    layout, label = fields.layout(tuple(values)), profile.label
     text = f'{layout.listed};{window};keyid="{key.id}";alg="{key.algorithm}";tag="{profile.tag}"'
-    try:
-        base = fields.checked(layout.base(values, text), len(names))
-    except ValueError:
-        raise CannotSign("what is signed is printable ASCII") from None
-    signature = fields.write_base64(make_signature(key, base))
+    lines = tuple(values.values())
+    if not fields.is_printable("".join(lines) + window):
+        raise CannotSign("what is signed is printable ASCII")
+    signature = fields.write_base64(make_signature(key, layout.base(lines, text)))
     return [("Signature-Input", f"{label}={text}"), ("Signature", f"{label}=:{signature}:")]
 
 
@@ -172,12 +169,15 @@ def read_coverage(covered: str, profile: Profile) -> Coverage:
 
 
 def find_key(given: Given, keyring: Keyring, accept: tuple[str, ...], now: float) -> Key:
-    """The key in force that the signature names, accepted here for the algorithm that it names."""
+    """The key in force that the signature names, accepted here for the algorithm that it names.
+
+    One that is unknown or not in force costs what another does: the caller may not tell the two apart.
+    """
     key = keyring.get(given.keyid)
-    if key is None:
+    fault = "unknown_key" if key is None else key_fault(key, now)
+    if key is None or fault is not None:
         spend(given.alg, given.text.encode(), given.signature)
-        raise Refused("unknown_key", key_id=given.keyid)
-    check_key_window(key, now)
+        raise Refused(fault or "unknown_key", key_id=given.keyid)
     algorithm = key.algorithm
     named = algorithm if given.alg is None else given.alg
     if algorithm not in MODERN_ALGORITHMS or algorithm not in accept or named != algorithm:

@@ -44,7 +44,7 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
         added = [("Content-Digest", fields.content_digest(response.body))]
         values["content-digest"] = added[0][1]
     window = f"created={created_at(now)}"
-    return added + signed(RESPONSE, _COVERED, tuple(values[name] for name in _COVERED), window, key)
+    return added + signed(RESPONSE, {name: values[name] for name in _COVERED}, window, key)
 
 
 def verify_response(
