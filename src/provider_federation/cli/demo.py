@@ -150,6 +150,8 @@ def _welcome(world: Any) -> None:
     plan = world.plan
     _say("\nEverything runs. Ctrl-C stops it.\n")
     _say(_entry("Provider Portal", plan.portal_url, plan.operator, plan.operator_password))
+    if plan.colleague_password:
+        _say(_entry("Who approves", plan.portal_url, plan.colleague, plan.colleague_password))
     for instance in plan.instances:
         title = f"{instance.title} ({instance.plan}, signs with {instance.mode})"
         _say(_entry(title, instance.base_url, instance.owner, instance.password))

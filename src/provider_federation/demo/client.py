@@ -7,7 +7,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
 from threading import Event
 from typing import Any
 
@@ -17,15 +18,25 @@ _TIMEOUT = 30.0
 
 
 class CallFailed(Exception):
-    """An answer that was not a success; the message holds the request and the answer's own words."""
+    """An answer that was not a success; the message holds the request and the answer's own words. `status` is 0
+    and `reason` empty where nobody answered.
+    """
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
 
 
 @dataclass(frozen=True)
 class Client:
-    """`base` is an address without a path; `token` an API token of the portal (empty: anonymous)."""
+    """`base` is an address without a path; `token` an API token of the portal (empty: anonymous, unless `opener`
+    holds the cookies of somebody who signed in, whose writes carry `csrf`).
+    """
 
     base: str
     token: str = ""
+    csrf: str = ""
+    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         suffix = "?" + urllib.parse.urlencode(query) if query else ""
@@ -49,18 +60,46 @@ class Client:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+        if self.csrf:
+            headers["X-CSRFToken"] = self.csrf
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+            with self.opener.open(request, timeout=_TIMEOUT) as answer:
                 value: dict[str, Any] = json.load(answer)
                 return value
         except urllib.error.HTTPError as error:
-            raise CallFailed(
-                f"{method} {path} answered {error.code}: {error.read(600).decode(errors='replace')}"
-            ) from None
+            raise _refusal(f"{method} {path}", error) from None
         except OSError as error:
             raise CallFailed(f"{method} {self.base}{path}: {error}") from None
+
+
+def _refusal(what: str, error: urllib.error.HTTPError) -> CallFailed:
+    text = error.read(2000).decode(errors="replace")
+    try:
+        reason = str(json.loads(text)["reason"])
+    except (ValueError, KeyError, TypeError):  # a page, or somebody else's JSON
+        reason = ""
+    return CallFailed(f"{what} answered {error.code}: {text[:600]}", error.code, reason)
+
+
+def sign_in(base: str, email: str, password: str) -> Client:
+    """The API as a person uses it who signed in on the portal's page; CallFailed when that did not work."""
+    cookies = CookieJar()
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+    address = f"{base}/accounts/login/"
+    with opener.open(address, timeout=_TIMEOUT) as page:
+        page.read()
+    form = {"login": email, "password": password, "csrfmiddlewaretoken": _cookie(cookies, "csrftoken")}
+    with opener.open(address, urllib.parse.urlencode(form).encode(), timeout=_TIMEOUT) as answer:
+        answer.read()
+        if answer.url.startswith(address):
+            raise CallFailed(f"{email} could not sign in at {address}")
+    return Client(base, csrf=_cookie(cookies, "csrftoken"), opener=opener)
+
+
+def _cookie(cookies: CookieJar, name: str) -> str:
+    return next((cookie.value or "" for cookie in cookies if cookie.name == name), "")
 
 
 def pay_hosted_invoice(url: str) -> None:

@@ -107,6 +107,7 @@ class DemoPlan:
     operator_password: str
     months: int
     leads: int
+    colleague_password: str = ""  # nobody, in data of before there was one
     token: str = ""
     webhook_secret: str = ""
     prices: dict[str, str] = field(default_factory=dict)
@@ -123,6 +124,11 @@ class DemoPlan:
     @property
     def operator(self) -> str:
         return "admin@provider.example"
+
+    @property
+    def colleague(self) -> str:
+        """Who approves what another planned."""
+        return "billing@provider.example"
 
     @property
     def clock_file(self) -> Path:
@@ -190,6 +196,7 @@ def _make(folder: Path, *, fleet: int, port: int, months: int, leads: int) -> De
         instances=[_instance(index, ports[index]) for index in range(fleet)],
         provider_stripe_key=f"sk_test_provider{secrets.token_hex(8)}",
         operator_password=secrets.token_urlsafe(12),
+        colleague_password=secrets.token_urlsafe(12),
         months=months,
         leads=leads,
     )
@@ -236,6 +243,7 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_SYNC_SECONDS": "2",
         "PORTAL_WORKER_HEARTBEAT_SECONDS": "1",
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
+        "PORTAL_BILLING_FOUR_EYES": "1" if plan.colleague_password else "0",
         "PROVIDER_SIGNATURE_MODE": "v2",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
         # known once the endpoint exists; the migration before it runs without

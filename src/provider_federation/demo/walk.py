@@ -179,20 +179,61 @@ class Walk:
 
     # --- the provider's invoices to its clients
 
+    def _billing_run(self, label: str) -> dict[str, dict[str, Any]]:
+        """Plan the month over all clients, have a second person approve its hash, and execute it; what became of
+        each client, by its org.
+        """
+        path = "/api/provider/billing/runs"
+        run = self.world.portal.post(path, {"period": label})["run"]
+        address = f"{path}/{run['id']}"
+        planned = self._run_reaches(address, "planned")
+        total = sum(self._owed(instance, label) for instance in self.world.plan.instances)
+        (sums,) = planned["report"]["totals"] or [{"plannedCents": 0}]
+        self._row("billing run: planned", "all clients", dollars(total), dollars(sums["plannedCents"]))
+        seen = {"planHash": planned["run"]["planHash"]}
+        self._row(
+            "approved by its planner", "all clients", "403 four_eyes", self._own_approval(address, seen)
+        )
+        approved = self.world.colleague().post(f"{address}/approve", seen)["run"]
+        self._row("approved by another", "all clients", seen["planHash"][:19], approved["approvedHash"][:19])
+        self.world.portal.post(f"{address}/execute")
+        done = self._run_reaches(address, "done")["report"]
+        billed = sum(sums["billedCents"] for sums in done["totals"])
+        self._row("billing run: executed", "all clients", dollars(total), dollars(billed))
+        return {item["clientOrgId"]: item for item in self.world.portal.pages(f"{address}/items", limit=200)}
+
+    def _run_reaches(self, address: str, status: str) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            answer = self.world.portal.get(address)
+            return answer if answer["run"]["status"] == status else None
+
+        found: dict[str, Any] = wait_until(f"the billing run to be {status}", reached)
+        return found
+
+    def _own_approval(self, address: str, seen: dict[str, str]) -> str:
+        try:
+            self.world.portal.post(f"{address}/approve", seen)
+        except CallFailed as refused:
+            return f"{refused.status} {refused.reason}"
+        return "approved"
+
+    def _owed(self, instance: InstancePlan, label: str) -> int:
+        """Cents that a client owes for a month, counted from what its instance says."""
+        leads, cost, cap = self._instance_book(instance).usage(label)
+        cents = int((Decimal(cost) * 100).quantize(Decimal(1), ROUND_HALF_UP))
+        return len(leads) * _LEAD_CENTS + min(cents, cap)
+
     def _usage_becomes_invoices(self, start: datetime, end: datetime) -> None:
         label = f"{start:%Y-%m}"
-        placed = {invoice["clientOrgId"]: invoice for invoice in bill_clients(self.world, start, end)}
+        items = self._billing_run(label)
         again = {invoice["clientOrgId"]: invoice for invoice in bill_clients(self.world, start, end)}
         for instance in self.world.plan.instances:
-            leads, cost, cap = self._instance_book(instance).usage(label)
-            cents = int((Decimal(cost) * 100).quantize(Decimal(1), ROUND_HALF_UP))
-            expected = len(leads) * _LEAD_CENTS + min(cents, cap)
-            invoice = placed.get(instance.org)
-            seen = f"{invoice['status']} {dollars(invoice['totalCents'])}" if invoice else "none"
-            self._row(
-                "usage → invoice", instance.name, f"open {dollars(expected)}" if expected else "none", seen
-            )
-            self._row("asked twice", instance.name, _stripe_id(invoice), _stripe_id(again.get(instance.org)))
+            owed, item = self._owed(instance, label), items[instance.org]
+            expected = f"billed {dollars(owed)}" if owed else f"nothing {dollars(0)}"
+            seen = f"{item['state']} {dollars(item['totalCents'])}"
+            self._row("usage → invoice", instance.name, expected, seen)
+            made = item["stripeInvoiceId"] or "none"
+            self._row("asked again", instance.name, made, _stripe_id(again.get(instance.org)))
 
     def _clients_pay(self) -> None:
         open_ones = self.world.provider_account.list_invoices(status="open")

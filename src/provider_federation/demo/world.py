@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from provider_federation.demo.client import CallFailed, Client, wait_until
+from provider_federation.demo.client import CallFailed, Client, sign_in, wait_until
 from provider_federation.demo.plan import (
     DemoPlan,
     InstancePlan,
@@ -55,6 +55,10 @@ class World:
     @property
     def portal(self) -> Client:
         return Client(self.plan.portal_url, self.plan.token)
+
+    def colleague(self) -> Client:
+        """The second person, signed in."""
+        return sign_in(self.plan.portal_url, self.plan.colleague, self.plan.colleague_password)
 
     @property
     def provider_account(self) -> StripeAccount:
@@ -128,22 +132,16 @@ class World:
         clock.set_clock(self.plan.clock_file, offset=(history_from - _really_now()).total_seconds())
         self._start_simulator()
         self._open_accounts()
-        user = [
-            "portal",
-            "user",
-            "add",
-            self.plan.operator,
-            "--role",
-            "admin",
-            "--name",
-            "Demo Admin",
-            "--password-stdin",
-        ]
-        self.portal_command(*user, typed=self.plan.operator_password)
+        self._add_operator(self.plan.operator, "admin", "Demo Admin", self.plan.operator_password)
+        self._add_operator(self.plan.colleague, "billing", "Demo Billing", self.plan.colleague_password)
         self.plan.token = self.portal_command("portal", "token", "make", "demo", "--role", "admin").split()[
             -1
         ]
         self.plan.save()
+
+    def _add_operator(self, email: str, role: str, name: str, password: str) -> None:
+        added = ["portal", "user", "add", email, "--role", role, "--name", name, "--password-stdin"]
+        self.portal_command(*added, typed=password)
 
     def _on_each(self, job: Callable[[InstancePlan], None]) -> None:
         """`job` on every instance, and meanwhile the portal's migration."""
