@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provider_federation.protocol import fields
+from provider_federation.protocol.grammar import NAMES, VISIBLE
 from provider_federation.protocol.profile import (
     REQUEST,
     REQUESTS_SIGNATURE,
@@ -13,7 +14,6 @@ from provider_federation.protocol.profile import (
     check_signature,
     created_at,
     find_key,
-    once,
     read,
     signed,
     time_fault,
@@ -21,7 +21,6 @@ from provider_federation.protocol.profile import (
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.values import MODERN_ALGORITHMS, Key, Keyring, Request, Response
 
-_COVERED = ("@status", "content-digest", "content-type", REQUESTS_SIGNATURE)
 _READ = frozenset({"content-digest", "content-type", "signature", "signature-input"})
 
 
@@ -32,19 +31,20 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
     Raises CannotSign, a ValueError: without a Content-Type, or without a request's signature to bind to.
     """
     try:
-        values = _values(response, request)
+        sent, asked = _sent(response), _asked(response, request)
     except Refused as refused:
         raise CannotSign(f"this response cannot be signed: {refused.code}") from None
-    if "signature" in values or "signature-input" in values:
+    if "signature" in sent or "signature-input" in sent:
         raise CannotSign("the response is signed already")
-    if "content-type" not in values:
+    if "content-type" not in sent:
         raise CannotSign("a response needs a Content-Type to be signed")
-    added = []
-    if "content-digest" not in values:
-        added = [("Content-Digest", fields.content_digest(response.body))]
-        values["content-digest"] = added[0][1]
-    window = f"created={created_at(now)}"
-    return added + signed(RESPONSE, {name: values[name] for name in _COVERED}, window, key)
+    digest = sent.get("content-digest") or fields.content_digest(response.body)
+    values = {
+        "@status": str(response.status), "content-digest": digest, "content-type": sent["content-type"],
+        REQUESTS_SIGNATURE: asked,
+    }  # fmt: skip
+    added = signed(RESPONSE, values, f"created={created_at(now)}", key)
+    return added if "content-digest" in sent else [("Content-Digest", digest), *added]
 
 
 def verify_response(
@@ -62,7 +62,8 @@ def verify_response(
 
 
 def _verify(response: Response, request: Request, keyring: Keyring, now: float, skew: float) -> Key:
-    values = _values(response, request)
+    asked = _asked(response, request)
+    values = _sent(response) | {"@status": str(response.status), REQUESTS_SIGNATURE: asked}
     given = read(values, RESPONSE)
     if "content-digest" in values:
         check_digest_grammar(values["content-digest"])
@@ -86,11 +87,33 @@ def answer_key(key: Key, response_key: Key | None) -> Key | None:
     return key if key.algorithm == "hmac-sha256" else None
 
 
-def _values(response: Response, request: Request) -> dict[str, str]:
-    """What can be covered. Refused when a header stands twice, or the request carries no signature of ours."""
-    values = once(response.headers, _READ)
-    label, _, signature = once(request.headers, frozenset({"signature"})).get("signature", "").partition("=")
+def _sent(response: Response) -> dict[str, str]:
+    """What the response has of the headers that matter. Refused when one stands twice, or is no visible text."""
+    found: dict[str, str] = {}
+    for name, value in response.headers:
+        kept = NAMES[name]
+        if kept in _READ:
+            if kept in found:
+                raise Refused("duplicate_header")
+            if not VISIBLE.fullmatch(value):
+                raise Refused("malformed_header")
+            found[kept] = value
+    return found
+
+
+def _asked(response: Response, request: Request) -> str:
+    """The request's one signature, as the component has it. Refused where there is none to answer."""
+    found = [value for name, value in request.headers if NAMES[name] == "signature"]
+    if len(found) > 1:
+        raise Refused("duplicate_header")
+    label, _, signature = found[0].partition("=") if found else ("", "", "")
     if label != REQUEST.label or not 100 <= response.status <= 599:
         raise Refused("missing_headers")
-    fields.read_byte_sequences(f"{label}={signature}")
-    return values | {"@status": str(response.status), REQUESTS_SIGNATURE: signature}
+    try:
+        is_framed = signature.startswith(":") and signature.endswith(":")
+        fields.read_base64(signature[1:-1])
+    except fields.FieldError:
+        is_framed = False
+    if not is_framed:
+        raise Refused("malformed_signature")
+    return signature
