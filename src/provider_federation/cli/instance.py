@@ -78,11 +78,15 @@ def seed(
 
 
 @app.command("apply-events")
-def apply_events() -> None:
+def apply_events(
+    parked: Annotated[bool, typer.Option("--parked", help="Also those that were given up.")] = False,
+) -> None:
     """Apply Stripe events that are stored and could not be applied yet; exits 1 when some still cannot."""
     _set_up()
-    from provider_federation.instance.invoicing.services import apply_pending
+    from provider_federation.instance.invoicing.services import apply_pending, retry_parked
 
+    if parked:
+        retry_parked()
     applied, failed = apply_pending()
     typer.echo(f"{applied} applied, {failed} still pending.")
     if failed:
@@ -163,7 +167,7 @@ def reset_ratchet() -> None:
 
 @app.command("sweep")
 def sweep() -> None:
-    """Fetch every invoice that is not final from the client's Stripe account: what a lost webhook hid is found."""
+    """Compare the client's Stripe account, recent and unsettled invoices, with ours: what a lost webhook hid is found."""
     _set_up()
     from provider_federation.instance.invoicing.services import sweep_invoices
 

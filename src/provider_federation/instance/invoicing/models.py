@@ -179,10 +179,13 @@ class EventState(models.TextChoices):
     PENDING = "pending", "Pending"
     APPLIED = "applied", "Applied"
     IGNORED = "ignored", "Ignored"
+    PARKED = "parked", "Parked"
 
 
 class StripeEvent(models.Model):
-    """A verified webhook delivery, stored before it is answered. `payload` is the text that Stripe signed."""
+    """A verified webhook delivery, stored before it is answered. `payload` is the text that Stripe signed, `note`
+    says why nothing came of it. A parked one failed too often, or for good, and waits for a person.
+    """
 
     event_id = models.CharField(max_length=128, unique=True)
     type = models.CharField(max_length=80)
@@ -192,6 +195,7 @@ class StripeEvent(models.Model):
     state = models.CharField(max_length=16, choices=EventState.choices, default=EventState.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=300, blank=True, default="")
+    note = models.CharField(max_length=200, blank=True, default="")
     applied_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

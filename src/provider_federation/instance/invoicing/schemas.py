@@ -292,7 +292,7 @@ class SendOut(Answer):
 
 class WebhookOut(Answer):
     received: Literal[True] = True
-    state: Literal["applied", "ignored"]
+    state: Literal["applied", "ignored", "parked"]
 
 
 def _columns(invoice: Invoice) -> dict[str, object]:

@@ -101,8 +101,9 @@ def open_alerts(limit: int) -> list[Alert]:
 
 
 def stuck_events(limit: int) -> list[StripeEvent]:
-    """Stripe events that are stored but could not be applied yet, oldest first."""
-    return list(StripeEvent.objects.filter(state=EventState.PENDING).defer("payload").order_by("pk")[:limit])
+    """Stripe events that are stored but could not be applied, oldest first."""
+    stuck = StripeEvent.objects.filter(state__in=(EventState.PENDING, EventState.PARKED))
+    return list(stuck.defer("payload").order_by("pk")[:limit])
 
 
 def _of_status(rows: Iterable[Mapping[str, Any]], status: str, column: str) -> Sums:

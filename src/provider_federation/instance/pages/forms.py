@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 
-from provider_federation.instance.invoicing.models import InvoiceStatus, ProviderPolicy
+from provider_federation.instance.invoicing.models import EventState, InvoiceStatus, ProviderPolicy
 from provider_federation.instance.invoicing.services import WantedLine
 from provider_federation.instance.leads.models import Lead, LeadStatus
 from provider_federation.instance.people.models import Role
@@ -69,6 +69,10 @@ class CustomerFilter(_Filter):
 
 class InvoiceFilter(_Filter):
     status = forms.ChoiceField(label="Status", required=False, choices=[("", "Any"), *InvoiceStatus.choices])
+
+
+class EventFilter(_Form):
+    state = forms.ChoiceField(label="State", required=False, choices=[("", "Any"), *EventState.choices])
 
 
 class WindowForm(_Form):

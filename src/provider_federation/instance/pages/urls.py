@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from provider_federation.instance.pages.views import (
     billing,
+    events,
     federation,
     invoices,
     leads,
@@ -41,7 +42,10 @@ urlpatterns = [
     path("federation/revoke-key", federation.revoke_key, name="revoke_key"),
     path("federation/reset-ratchet", federation.reset_ratchet, name="reset_ratchet"),
     path("alerts", overview.alerts, name="alerts"),
-    path("alerts/apply-events", overview.apply_events, name="apply_events"),
+    path("alerts/apply-events", events.apply_events, name="apply_events"),
+    path("stripe-events", events.events, name="stripe_events"),
+    path("stripe-events/<id:pk>/retry", events.retry, name="event_retry"),
+    path("stripe-events/sweep", events.sweep, name="sweep"),
     path("leads", leads.leads, name="leads"),
     path("leads/<id:pk>", leads.lead, name="lead"),
     path("leads/<id:pk>/convert", leads.convert, name="convert"),

@@ -11,7 +11,7 @@ from django.urls import URLPattern, reverse
 from tests.integration.instance.pages.conftest import ROLES, World, anonymous
 
 from provider_federation.instance.federation.models import FederationKey
-from provider_federation.instance.invoicing.models import Invoice
+from provider_federation.instance.invoicing.models import Invoice, StripeEvent
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.pages.urls import urlpatterns
 from provider_federation.instance.people.models import Person
@@ -32,8 +32,20 @@ SEEN_BY_ALL = {
     "usage",
     "account",
     "sign_out",
+    "stripe_events",
 }
-BILLING = {"convert", "eligible", "not_eligible", "billing", "draft", "send", "void", "apply_events"}
+BILLING = {
+    "convert",
+    "eligible",
+    "not_eligible",
+    "billing",
+    "draft",
+    "send",
+    "void",
+    "apply_events",
+    "event_retry",
+    "sweep",
+}
 OWNERS = {
     "people",
     "person_add",
@@ -60,6 +72,7 @@ READ_ONLY = {
     "usage",
     "billing",
     "people",
+    "stripe_events",
 }
 NAMES = sorted(str(pattern.name) for pattern in urlpatterns if isinstance(pattern, URLPattern))
 
@@ -77,6 +90,7 @@ def address(name: str, world: World) -> str:
         "person_password": world.other,
         "person_activate": world.other,
         "person_deactivate": world.other,
+        "event_retry": world.parked,
     }
     query = "?key=old-portal" if name == "revoke_key" else ""
     return reverse(name, args=[rows[name].pk] if name in rows else []) + query
@@ -86,6 +100,7 @@ def state() -> tuple[object, ...]:
     return (
         list(Invoice.objects.order_by("pk").values_list("pk", "status", "sent_at")),
         list(Lead.objects.order_by("pk").values_list("pk", "status", "eligible", "converted_at")),
+        list(StripeEvent.objects.order_by("pk").values_list("pk", "state", "attempts")),
         list(Person.objects.order_by("pk").values_list("pk", "role", "is_active", "password")),
     )
 
@@ -143,11 +158,20 @@ def test_a_page_that_only_shows_takes_no_post(name: str, world: World, owner: Cl
 
 
 def test_a_viewer_sees_no_action(world: World, clients: dict[str, Client]) -> None:
-    for name in ("overview", "lead", "invoice", "invoices", "alerts", "leads"):
+    for name in ("overview", "lead", "invoice", "invoices", "alerts", "leads", "stripe_events"):
         viewers, owners = (
             clients[role].get(address(name, world)).content.decode() for role in ("viewer", "owner")
         )
-        for action in ("/send", "/void", "/convert", 'eligible">', 'href="/billing', 'href="/people'):
+        for action in (
+            "/send",
+            "/void",
+            "/convert",
+            "/retry",
+            "/sweep",
+            'eligible">',
+            'href="/billing',
+            'href="/people',
+        ):
             assert action not in viewers, (name, action)
         assert 'href="/billing' in owners
 

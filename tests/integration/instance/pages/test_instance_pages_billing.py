@@ -315,7 +315,7 @@ def test_stuck_events_are_tried_again(stripe: Any, owner: Client) -> None:
     assert "fetched from Stripe" in text_of(owner, "/alerts/apply-events")
     assert owner.post("/alerts/apply-events").status_code == 302
     page = text_of(owner, "/alerts")
-    assert "1 applied, 0 still pending" in page
+    assert "1 applied, 0 not yet" in page
     assert "in_unknown" in page
 
 

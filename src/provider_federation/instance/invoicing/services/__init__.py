@@ -20,7 +20,12 @@ from provider_federation.instance.invoicing.services.drafting import (
     draft_lines,
     preview_billable,
 )
-from provider_federation.instance.invoicing.services.events import apply_event, apply_pending, receive_event
+from provider_federation.instance.invoicing.services.events import (
+    apply_event,
+    apply_pending,
+    receive_event,
+    retry_parked,
+)
 from provider_federation.instance.invoicing.services.sending import send_hosted_invoice, sending_lock
 from provider_federation.instance.invoicing.services.sweep import sweep_invoices
 from provider_federation.instance.invoicing.services.voiding import void_unsent
@@ -39,6 +44,7 @@ __all__ = [
     "provider_policy",
     "raise_alert",
     "receive_event",
+    "retry_parked",
     "send_hosted_invoice",
     "set_provider_policy",
     "sweep_invoices",

@@ -8,9 +8,11 @@ changes nothing.
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 
 from provider_federation.instance.invoicing.feed import UPDATED, record_change
 from provider_federation.instance.invoicing.models import Invoice, InvoiceStatus
+from provider_federation.instance.invoicing.services import account
 from provider_federation.instance.invoicing.services.alerts import raise_alert
 from provider_federation.instance.invoicing.services.voiding import free_leads
 from provider_federation.kit import clock
@@ -23,6 +25,24 @@ _RANK = {
     InvoiceStatus.PAID: 3,
     InvoiceStatus.VOID: 3,
 }
+
+
+def apply_invoice(stripe: StripeInvoice) -> Invoice | None:
+    """Bring an invoice of the account into ours; None, and an alert, when we did not make it."""
+    ours = find_invoice(stripe)
+    if ours is None:
+        subject = stripe.customer_id or stripe.id
+        raise_alert("unknown_invoice", subject, "Stripe reports an invoice that this instance did not make.")
+        return None
+    return merge(ours.pk, stripe)
+
+
+def find_invoice(stripe: StripeInvoice) -> Invoice | None:
+    """By Stripe's id, or by our reference inside while (or just before) a sending stores that id."""
+    reference = stripe.metadata.get(account.ORDER_KEY, "")
+    # One query: between two of them a sending could commit, and its own event would look like a stranger's.
+    found = Invoice.objects.filter(Q(stripe_invoice_id=stripe.id) | Q(reference=reference)).first()
+    return found if found is not None and found.stripe_invoice_id in {None, stripe.id} else None
 
 
 def merge(invoice_id: int, stripe: StripeInvoice, *, sent: bool = False) -> Invoice:

@@ -1,30 +1,68 @@
-"""Looking for what no webhook told of: every invoice that is not final is fetched from the client's account."""
+"""Looking through the client's Stripe account for what no event told of: a lost webhook is found here.
+
+Invoices are listed by the time they were made, whatever their state; what is older and not final is listed by
+status, and what is left of ours is fetched one by one.
+"""
 
 from __future__ import annotations
 
-from django.db.models import Q
+from collections.abc import Iterable
+from datetime import timedelta
 
-from provider_federation.instance.invoicing.models import Invoice, InvoiceStatus
+from provider_federation.instance.invoicing.models import Alert, Invoice, InvoiceStatus
 from provider_federation.instance.invoicing.services import account
-from provider_federation.instance.invoicing.services.merging import merge
-from provider_federation.stripe_account import StripeFailed
+from provider_federation.instance.invoicing.services.merging import apply_invoice, find_invoice
+from provider_federation.kit import clock
+from provider_federation.stripe_account import StripeAccount, StripeFailed, StripeInvoice
 
-_CHANGING = (InvoiceStatus.DRAFT, InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
+WINDOW = timedelta(days=35)
+"""Invoices made in this time are listed; Stripe itself gives up on a delivery after three days."""
+_CHANGING = (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
 
 
 def sweep_invoices() -> tuple[int, int]:
-    """`(looked at, changed)`. A paid or void invoice is final and is not asked for; a lost event about any
-    other is made up for here. Problem 502 or 503 when Stripe cannot be asked.
+    """`(looked at, changed)`. An invoice that is not ours is told of once, as an alert. Problem 502 or 503 when
+    Stripe cannot be asked; what was found until then is kept.
     """
     stripe = account.open_account()
-    rows = Invoice.objects.filter(Q(status__in=_CHANGING), ~Q(stripe_invoice_id=None)).order_by("pk")
-    changed = 0
-    for row in rows:
+    try:
+        found = _listed(stripe)
+        found |= _left(stripe, found.keys())
+    except StripeFailed as failed:
+        raise account.problem_of(failed) from failed
+    told = set(Alert.objects.filter(kind="unknown_invoice").values_list("subject", flat=True))
+    # Oldest first, so that alerts and the feed follow the order of things.
+    in_order = sorted(found.values(), key=lambda one: (one.created, one.id))
+    return len(found), sum(_changes(one, told) for one in in_order)
+
+
+def _listed(stripe: StripeAccount) -> dict[str, StripeInvoice]:
+    found = {one.id: one for one in stripe.list_invoices(since=clock.now() - WINDOW)}
+    for status in _CHANGING:
+        found |= {one.id: one for one in stripe.list_invoices(status=status)}
+    return found
+
+
+def _left(stripe: StripeAccount, listed: Iterable[str]) -> dict[str, StripeInvoice]:
+    """Ours that are not final and that no list held."""
+    rows = Invoice.objects.filter(status__in=(InvoiceStatus.DRAFT, *_CHANGING)).exclude(
+        stripe_invoice_id=None
+    )
+    names = {str(name) for name in rows.values_list("stripe_invoice_id", flat=True)} - set(listed)
+    found: dict[str, StripeInvoice] = {}
+    for name in sorted(names):
         try:
-            fresh = stripe.retrieve_invoice(str(row.stripe_invoice_id))
+            found[name] = stripe.retrieve_invoice(name)
         except StripeFailed as failed:
-            if failed.code == "resource_missing":  # a draft that was deleted there; sending it again makes it
-                continue
-            raise account.problem_of(failed) from failed
-        changed += merge(row.pk, fresh).updated_at != row.updated_at
-    return len(rows), changed
+            if failed.code != "resource_missing":  # a draft that was deleted there; sending it again makes it
+                raise
+    return found
+
+
+def _changes(one: StripeInvoice, told: set[str]) -> bool:
+    """Whether it changed a row of ours."""
+    before = find_invoice(one)
+    if before is None and (one.customer_id or one.id) in told:
+        return False
+    after = apply_invoice(one)
+    return before is not None and after is not None and after.updated_at != before.updated_at

@@ -19,7 +19,7 @@ _TONES = {
     "paid": "good", "converted": "good", "owner": "info", "applied": "good",
     "open": "info", "contacted": "info", "billing": "info",
     "draft": "plain", "new": "plain", "viewer": "plain", "void": "plain", "lost": "plain",
-    "uncollectible": "bad", "pending": "warn", "inactive": "plain",
+    "uncollectible": "bad", "pending": "warn", "parked": "bad", "ignored": "plain", "inactive": "plain",
 }  # fmt: skip
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.shortcuts import render
 
 from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.invoicing.models import Invoice
-from provider_federation.instance.invoicing.services import apply_pending
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.pages import figures
 from provider_federation.instance.pages.access import page
@@ -19,7 +16,6 @@ from provider_federation.instance.pages.views.usage import plan_use
 from provider_federation.instance.usage.queries import ai_usage
 
 _FEW, _MANY = 5, 200
-_APPLIED_AT_ONCE = 100
 
 
 @page("billing.read")
@@ -49,22 +45,3 @@ def _plan() -> dict[str, object]:
 def alerts(request: HttpRequest) -> HttpResponse:
     context = {"alerts": figures.open_alerts(_MANY), "stuck": figures.stuck_events(_MANY)}
     return render(request, "instance/alerts.html", context)
-
-
-@page("billing.manage", writes=True)
-def apply_events(request: HttpRequest) -> HttpResponse:
-    """Try the stuck Stripe events again. Each is applied once, however often this is pressed."""
-    if request.method != "POST":
-        context = {
-            "title": "Try the stuck events again?",
-            "sentences": [
-                "Each event's invoice is fetched from Stripe as it stands now, and brought in here."
-            ],
-            "button": "Try again",
-            "back_url": reverse("alerts"),
-        }
-        return render(request, "instance/confirm.html", context)
-    applied, waiting = apply_pending(limit=_APPLIED_AT_ONCE)
-    tell = messages.warning if waiting else messages.success
-    tell(request, f"{applied} applied, {waiting} still pending.")
-    return redirect("alerts")
