@@ -12,12 +12,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "openapi"
 SIDES = ("portal", "instance")
-# A process each: the portal and the instance are two Django programs.
+# A process each: the portal and the instance are two Django programs. Of two schemas with one name the document would
+# hold the last one, for the routes of both.
 _PRINT = """
-import django, importlib, json, sys
+import collections, django, importlib, json, sys
+from pydantic import BaseModel
+
+def below(schema):
+    for one in schema.__subclasses__():
+        yield one
+        yield from below(one)
+
 django.setup()
 api = importlib.import_module(sys.argv[1]).api
-print(json.dumps(api.get_openapi_schema(path_prefix="/api/"), indent=1, sort_keys=True))
+made = api.get_openapi_schema(path_prefix="/api/")
+rooms = collections.defaultdict(set)
+for schema in below(BaseModel):
+    rooms[schema.__name__].add(schema.__module__)
+for name in made["components"]["schemas"]:
+    if len(rooms[name]) > 1:
+        sys.exit(f"{name} is the name of several schemas: {sorted(rooms[name])}")
+print(json.dumps(made, indent=1, sort_keys=True))
 """
 
 

@@ -12,8 +12,8 @@ from provider_federation.instance.usage.schemas import (
     AiOut,
     LeadOut,
     LeadsOut,
-    LimitsOut,
     PeriodOut,
+    UsageLimitsOut,
     UsageOut,
     UsageQuery,
 )
@@ -43,5 +43,5 @@ def usage(request: HttpRequest, query: Query[UsageQuery]) -> UsageOut:
             next_cursor=following,
         ),
         ai=AiOut.of(ai),
-        limits=LimitsOut.of(period, ai.calls),
+        limits=UsageLimitsOut.of(period, ai.calls),
     )

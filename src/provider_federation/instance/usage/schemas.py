@@ -84,13 +84,13 @@ class LimitOut(Wire):
     limit: int | None
 
 
-class LimitsOut(Wire):
+class UsageLimitsOut(Wire):
     leads: LimitOut
     users: LimitOut
     ai_credits: LimitOut
 
     @classmethod
-    def of(cls, period: Period, calls: int) -> LimitsOut:
+    def of(cls, period: Period, calls: int) -> UsageLimitsOut:
         used, limits = queries.used_of_plan(period, calls), queries.plan_limits()
         return cls(
             leads=LimitOut(used=used.leads, limit=limits.leads),
@@ -105,7 +105,7 @@ class UsageOut(Answer):
     currency: str
     leads: LeadsOut
     ai: AiOut
-    limits: LimitsOut
+    limits: UsageLimitsOut
 
 
 def plain(number: Decimal) -> str:

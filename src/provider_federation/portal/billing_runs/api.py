@@ -14,11 +14,11 @@ from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.billing_runs.models import BillingRun
 from provider_federation.portal.billing_runs.schemas import (
     ApproveIn,
+    BillingRunsOut,
     ItemsOut,
-    OneRunOut,
+    OneBillingRunOut,
     PlanIn,
     RetryIn,
-    RunsOut,
     items_out,
     one_run_out,
     runs_out,
@@ -33,14 +33,16 @@ Cursor = Annotated[str, Query(max_length=512)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-@router.post("", auth=_manage, response={202: OneRunOut, **FAILURES}, summary="Plan a month over all clients")
-def plan(request: HttpRequest, payload: PlanIn) -> Status[OneRunOut]:
+@router.post(
+    "", auth=_manage, response={202: OneBillingRunOut, **FAILURES}, summary="Plan a month over all clients"
+)
+def plan(request: HttpRequest, payload: PlanIn) -> Status[OneBillingRunOut]:
     refuse_unknown_query(request, ())
     return Status(202, _one(services.start_plan(payload.period, actor=_actor(request))))
 
 
-@router.get("", auth=_read, response={200: RunsOut, **FAILURES}, summary="Billing runs, newest first")
-def list_runs(request: HttpRequest, cursor: Cursor = "", limit: Limit = 25) -> RunsOut:
+@router.get("", auth=_read, response={200: BillingRunsOut, **FAILURES}, summary="Billing runs, newest first")
+def list_runs(request: HttpRequest, cursor: Cursor = "", limit: Limit = 25) -> BillingRunsOut:
     refuse_unknown_query(request, ("cursor", "limit"))
     return runs_out(queries.list_runs(cursor=cursor, limit=limit))
 
@@ -48,10 +50,10 @@ def list_runs(request: HttpRequest, cursor: Cursor = "", limit: Limit = 25) -> R
 @router.get(
     "/{run_id}",
     auth=_read,
-    response={200: OneRunOut, **FAILURES},
+    response={200: OneBillingRunOut, **FAILURES},
     summary="One run with its counts, totals and coverage",
 )
-def one_run(request: HttpRequest, run_id: str) -> OneRunOut:
+def one_run(request: HttpRequest, run_id: str) -> OneBillingRunOut:
     refuse_unknown_query(request, ())
     return _one(queries.get_run(run_id))
 
@@ -86,9 +88,12 @@ def report_csv(request: HttpRequest, run_id: str) -> HttpResponse:
 
 
 @router.post(
-    "/{run_id}/approve", auth=_manage, response={200: OneRunOut, **FAILURES}, summary="Approve it by its hash"
+    "/{run_id}/approve",
+    auth=_manage,
+    response={200: OneBillingRunOut, **FAILURES},
+    summary="Approve it by its hash",
 )
-def approve(request: HttpRequest, run_id: str, payload: ApproveIn) -> OneRunOut:
+def approve(request: HttpRequest, run_id: str, payload: ApproveIn) -> OneBillingRunOut:
     refuse_unknown_query(request, ())
     run = queries.get_run(run_id)
     return _one(services.approve_plan(run.pk, payload.plan_hash, actor=_actor(request)))
@@ -97,18 +102,21 @@ def approve(request: HttpRequest, run_id: str, payload: ApproveIn) -> OneRunOut:
 @router.post(
     "/{run_id}/execute",
     auth=_manage,
-    response={202: OneRunOut, **FAILURES},
+    response={202: OneBillingRunOut, **FAILURES},
     summary="Bill exactly what was approved; also goes on with a run that was cancelled half-way",
 )
-def execute(request: HttpRequest, run_id: str) -> Status[OneRunOut]:
+def execute(request: HttpRequest, run_id: str) -> Status[OneBillingRunOut]:
     run = _named(request, run_id)
     return Status(202, _one(services.execute_plan(run.pk, actor=_actor(request))))
 
 
 @router.post(
-    "/{run_id}/cancel", auth=_manage, response={200: OneRunOut, **FAILURES}, summary="Stop what has not begun"
+    "/{run_id}/cancel",
+    auth=_manage,
+    response={200: OneBillingRunOut, **FAILURES},
+    summary="Stop what has not begun",
 )
-def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
+def cancel(request: HttpRequest, run_id: str) -> OneBillingRunOut:
     run = _named(request, run_id)
     return _one(services.cancel_run(run.pk, actor=_actor(request)))
 
@@ -116,10 +124,10 @@ def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
 @router.post(
     "/{run_id}/retry",
     auth=_manage,
-    response={202: OneRunOut, **FAILURES},
+    response={202: OneBillingRunOut, **FAILURES},
     summary="Plan the held clients again",
 )
-def retry(request: HttpRequest, run_id: str, payload: RetryIn) -> Status[OneRunOut]:
+def retry(request: HttpRequest, run_id: str, payload: RetryIn) -> Status[OneBillingRunOut]:
     refuse_unknown_query(request, ())
     run = queries.get_run(run_id)
     again = services.retry_held(
@@ -134,7 +142,7 @@ def _named(request: HttpRequest, run_id: str) -> BillingRun:
     return queries.get_run(run_id)
 
 
-def _one(run: BillingRun) -> OneRunOut:
+def _one(run: BillingRun) -> OneBillingRunOut:
     return one_run_out(queries.report(run))
 
 

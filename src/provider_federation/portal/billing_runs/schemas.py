@@ -45,7 +45,7 @@ class Wire(Schema):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class RunOut(Wire):
+class BillingRunOut(Wire):
     """`planHash` is empty while it is planned; `approvedHash` is what may be executed."""
 
     id: str
@@ -70,7 +70,7 @@ class SumsOut(Wire):
     last_month_cents: int
 
 
-class CoverageOut(Wire):
+class BillingCoverageOut(Wire):
     """`answered` of `of` clients could be read; `disabled` ones are in no run."""
 
     answered: int
@@ -79,25 +79,25 @@ class CoverageOut(Wire):
     disabled: int
 
 
-class ReportOut(Wire):
+class BillingReportOut(Wire):
     """`states` and `holds` count clients; `totals` has one entry a currency."""
 
     states: dict[str, int]
     holds: dict[str, int]
     finished: int
     totals: list[SumsOut]
-    coverage: CoverageOut
+    coverage: BillingCoverageOut
 
 
-class OneRunOut(Wire):
+class OneBillingRunOut(Wire):
     ok: Literal[True] = True
-    run: RunOut
-    report: ReportOut
+    run: BillingRunOut
+    report: BillingReportOut
 
 
-class RunsOut(Wire):
+class BillingRunsOut(Wire):
     ok: Literal[True] = True
-    items: list[RunOut]
+    items: list[BillingRunOut]
     next_cursor: str | None
 
 
@@ -139,17 +139,19 @@ class ItemsOut(Wire):
     next_cursor: str | None
 
 
-def run_out(run: BillingRun) -> RunOut:
+def run_out(run: BillingRun) -> BillingRunOut:
     names = ("period", "status", "plan_hash", "approved_hash", "planned_by", "approved_by", "executed_by")
     times = ("created_at", "planned_at", "approved_at", "started_at", "finished_at")
-    return RunOut.model_validate({"id": str(run.pk), **{name: getattr(run, name) for name in names + times}})
+    return BillingRunOut.model_validate(
+        {"id": str(run.pk), **{name: getattr(run, name) for name in names + times}}
+    )
 
 
-def one_run_out(report: Report) -> OneRunOut:
-    return OneRunOut(run=run_out(report.run), report=report_out(report))
+def one_run_out(report: Report) -> OneBillingRunOut:
+    return OneBillingRunOut(run=run_out(report.run), report=report_out(report))
 
 
-def report_out(report: Report) -> ReportOut:
+def report_out(report: Report) -> BillingReportOut:
     totals = [
         SumsOut(
             currency=currency,
@@ -159,13 +161,13 @@ def report_out(report: Report) -> ReportOut:
         )
         for currency, sums in report.totals.items()
     ]
-    coverage = CoverageOut(
+    coverage = BillingCoverageOut(
         answered=report.read,
         of=report.clients,
         complete=report.read == report.clients,
         disabled=report.disabled,
     )
-    return ReportOut(
+    return BillingReportOut(
         states=report.states,
         holds=report.holds,
         finished=report.finished,
@@ -174,8 +176,8 @@ def report_out(report: Report) -> ReportOut:
     )
 
 
-def runs_out(page: RunPage) -> RunsOut:
-    return RunsOut(items=[run_out(run) for run in page.items], next_cursor=page.next_cursor)
+def runs_out(page: RunPage) -> BillingRunsOut:
+    return BillingRunsOut(items=[run_out(run) for run in page.items], next_cursor=page.next_cursor)
 
 
 def items_out(page: ItemPage) -> ItemsOut:

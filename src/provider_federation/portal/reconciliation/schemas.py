@@ -45,7 +45,7 @@ class RepairIn(_Body):
     dry_run: bool = True
 
 
-class ProgressOut(Wire):
+class ReconciliationProgressOut(Wire):
     of: int
     finished: int
     ledger: bool
@@ -74,7 +74,7 @@ class ChangesOut(Wire):
     gone: int
 
 
-class ReportOut(Wire):
+class ReconciliationOut(Wire):
     id: str
     period: str
     client_org_id: str | None
@@ -82,7 +82,7 @@ class ReportOut(Wire):
     agrees: bool
     differences: int
     classes: dict[str, int]
-    progress: ProgressOut
+    progress: ReconciliationProgressOut
     failure: str
     requested_by: str
     created_at: Instant
@@ -91,7 +91,7 @@ class ReportOut(Wire):
 
 class OneReportOut(Wire):
     ok: Literal[True] = True
-    report: ReportOut
+    report: ReconciliationOut
     reused: bool = False
 
 
@@ -99,7 +99,7 @@ class WholeReportOut(Wire):
     """`figures` are what each book sums to, by currency."""
 
     ok: Literal[True] = True
-    report: ReportOut
+    report: ReconciliationOut
     coverage: BooksOut
     figures: dict[str, Any]
     changes: ChangesOut | None
@@ -107,7 +107,7 @@ class WholeReportOut(Wire):
 
 class ReportsOut(Wire):
     ok: Literal[True] = True
-    items: list[ReportOut]
+    items: list[ReconciliationOut]
     next_cursor: str | None
 
 
@@ -152,9 +152,9 @@ class RepairOut(Wire):
     planned: list[PlannedRepairOut]
 
 
-def report_out(view: queries.ReportView) -> ReportOut:
+def report_out(view: queries.ReportView) -> ReconciliationOut:
     report, progress = view.report, view.progress
-    return ReportOut(
+    return ReconciliationOut(
         id=str(report.pk),
         period=report.period,
         client_org_id=report.client_org_id or None,
@@ -162,7 +162,9 @@ def report_out(view: queries.ReportView) -> ReportOut:
         agrees=view.agrees,
         differences=view.differences,
         classes=view.counts,
-        progress=ProgressOut(of=progress.of, finished=progress.finished, ledger=progress.ledger),
+        progress=ReconciliationProgressOut(
+            of=progress.of, finished=progress.finished, ledger=progress.ledger
+        ),
         failure=report.failure,
         requested_by=report.requested_by,
         created_at=report.created_at,

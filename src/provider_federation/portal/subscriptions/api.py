@@ -68,7 +68,7 @@ def list_subscriptions(
     return ListOut.of(page, queries.summarise())
 
 
-@router.get("/export.csv", auth=_read, response={200: str}, summary="The same, all of them, as CSV")
+@router.get("/export.csv", auth=_read, summary="The same, all of them, as CSV")
 def export_subscriptions(
     request: HttpRequest,
     clientOrgId: Client = "",
