@@ -40,13 +40,6 @@ def key_fault(key: Key, now: float) -> str | None:
     return None
 
 
-def check_key_window(key: Key, now: float) -> None:
-    """Refused when the key is not in force."""
-    fault = key_fault(key, now)
-    if fault is not None:
-        raise Refused(fault, key_id=key.id)
-
-
 def check_time(signed_at: float, now: float, skew: float, key_id: str) -> None:
     """Refused when more than `skew` seconds lie between. Both edges are inside, not-a-number is not."""
     try:

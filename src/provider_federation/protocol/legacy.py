@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
-from provider_federation.protocol.claims import Claim, check_key_window, check_time
+from provider_federation.protocol.claims import Claim, check_time, key_fault
 from provider_federation.protocol.grammar import FORWARDED, SAFE_METHODS, VISIBLE
 from provider_federation.protocol.profile import CannotSign
 from provider_federation.protocol.refusals import Refused
@@ -27,7 +27,7 @@ _INSTANT = re.compile(
     re.ASCII,
 )
 _DECIMALS = [f".{millisecond:03}Z" for millisecond in range(1000)]
-_MILLISECONDS = {text: millisecond for millisecond, text in enumerate(_DECIMALS)}
+_FRACTIONS = {text: millisecond / 1000 for millisecond, text in enumerate(_DECIMALS)}
 _TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
 _NOBODY = b"\0" * 32
 _NOBODY_SAYS = "0" * 64
@@ -73,11 +73,11 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
     key_id, timestamp, tag = _read(headers)
     payload = f"{request.method} {request.target} {timestamp}".encode()
     key = keyring.get(key_id)
-    if key is None:
-        # An unknown key costs what a known one does.
+    fault = "unknown_key" if key is None else key_fault(key, now)
+    if key is None or fault is not None:
+        # Both are `unknown_key` to the caller, and cost what a known one does.
         hmac.compare_digest(hmac_sha256(_NOBODY, payload).hexdigest(), _NOBODY_SAYS)
-        raise Refused("unknown_key", key_id=key_id)
-    check_key_window(key, now)
+        raise Refused(fault or "unknown_key", key_id=key_id)
     _check_algorithm(request, headers, key, tag, policy, now)
     signed_at = _instant(timestamp, key_id)
     check_time(signed_at, now, policy.skew, key_id)
@@ -153,8 +153,8 @@ def _instant(timestamp: str, key_id: str) -> float:
 
 def read_plain_instant(timestamp: str) -> float | None:
     """Seconds since 1970 UTC of a timestamp as the scheme writes them, None for any other text."""
-    second, millisecond = _read_second(timestamp[:19]), _MILLISECONDS.get(timestamp[19:])
-    return None if second is None or millisecond is None else (second * 1000 + millisecond) / 1000
+    second, fraction = _read_second(timestamp[:19]), _FRACTIONS.get(timestamp[19:])
+    return None if second is None or fraction is None else second + fraction
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,6 @@ from provider_federation.protocol import fields
 from provider_federation.protocol.claims import Claim
 from provider_federation.protocol.grammar import FEDERATION_HEADERS, NAMES, VISIBLE
 from provider_federation.protocol.profile import (
-    DERIVED,
     LIFETIME,
     REQUEST,
     CannotSign,
@@ -55,7 +54,7 @@ def sign(
         raise CannotSign('a nonce has no " and no \\')
     scope = scope or key.scope
     added = [("X-Provider-Instance", instance), ("X-Provider-Scope", scope)]
-    values = dict(zip(DERIVED, _derived(request), strict=True))
+    values = _derived(request)
     values["x-provider-instance"], values["x-provider-scope"] = instance, scope
     if org is not None:
         added.append(("X-Provider-Org", org))
@@ -113,13 +112,12 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
     given = read(headers, REQUEST)
     _check_grammar(headers)
     derived = _derived(request)
-    _check_host(headers, derived[1])
+    _check_host(headers, derived["@authority"])
     key = find_key(given, keyring, policy.accept, now)
     late = time_fault(given, now, policy.skew)
     try:
         expires = _check_coverage(given, headers, key, has_body=len(request.body) > 0)
-        values = headers | dict(zip(DERIVED, derived, strict=True))
-        check_signature(given, values, request.headers, key)
+        check_signature(given, headers | derived, request.headers, key)
     except Refused as refused:
         raise Refused(late or refused.code, key_id=key.id) from None
     if late:
@@ -132,7 +130,7 @@ def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: P
         token=given.nonce,
         expires=expires + policy.skew,
         scheme="v2",
-        authority=derived[1],
+        authority=derived["@authority"],
         digest=headers.get("content-digest"),
         covers_body=given.coverage.covers_body,
     )
@@ -146,13 +144,14 @@ def check_body(claim: Claim, body: bytes) -> None:
         check_digest(claim.digest, body, claim.key)
 
 
-def _derived(request: Request) -> tuple[str, str, str, str]:
-    """What a request is: the values of _DERIVED (RFC 9421, section 2.2). Refused without an authority."""
+def _derived(request: Request) -> dict[str, str]:
+    """What a request is: the values of DERIVED (RFC 9421, section 2.2). Refused without an authority."""
     path, _, query = request.target.partition("?")
     try:
-        return request.method, normal_authority(request.authority), path, "?" + query
+        authority = normal_authority(request.authority)
     except ValueError:
         raise Refused("bad_framing") from None
+    return {"@method": request.method, "@authority": authority, "@path": path, "@query": "?" + query}
 
 
 def _check_host(headers: dict[str, str], authority: str) -> None:

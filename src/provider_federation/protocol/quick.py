@@ -3,7 +3,7 @@
 `core.verify` asks here first, and goes the long way, which knows every refusal, whenever the answer is None. What is
 accepted here is accepted there, with the same principal: a test of properties holds the two together, and what they
 compute with (headers, target, coverage, tags, digests, memory) is the same code. h31 goes the long way. The price: a
-bad signature by a known key is looked at twice, and so an unknown key pays twice as well.
+bad signature by a known key is looked at twice, and so a key that is unknown or out of force pays twice as well.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def verify_legacy(
     except KeyError:
         return None
     payload = f"{request.method} {request.target} {timestamp}".encode()
-    if key is None:
+    if key is None or key_fault(key, now):
         spend(None, payload, b"")
         return None
     signed_at = read_plain_instant(timestamp)
@@ -55,7 +55,6 @@ def verify_legacy(
         or key.algorithm != "sha256"
         or "sha256" not in policy.accept
         or (policy.legacy_until is not None and not now < policy.legacy_until)
-        or key_fault(key, now)
         or not abs(now - signed_at) <= policy.skew
         or not tag.isascii()
         or not compare_digest("sha256:" + hmac_sha256(key.secret, payload).hexdigest(), tag)
@@ -89,7 +88,7 @@ def verify_v2(
     key = keyring.get(key_id)
     if coverage is None:
         return None
-    if key is None:  # as much work as for one that is known
+    if key is None or key_fault(key, now):  # as much work as for one that is good
         _is_signed(
             request, headers, coverage, field[3:], signature, NOBODY.get(algorithm, NOBODY["hmac-sha256"])
         )
@@ -97,7 +96,6 @@ def verify_v2(
     if (
         key.algorithm != algorithm
         or algorithm not in policy.accept
-        or key_fault(key, now)
         or not abs(now - created) <= policy.skew
         or not now <= expires
         or not NONCE(nonce)
@@ -177,15 +175,17 @@ def _is_text(headers: dict[str, str]) -> bool:
 
 def _principal(headers: dict[str, str], key: Key, policy: Policy, scheme: str) -> Principal | None:
     """Audience, scope and org, where nothing about them is special."""
-    scope, org = headers.get("x-provider-scope", key.scope), headers.get("x-provider-org", key.org)
-    here, bound = policy.instance, key.instance
-    instance = here or bound
-    meant = headers.get("x-provider-instance", instance)
-    if (
-        meant != instance
-        or (bound is not None and bound != instance)
-        or scope not in ("read", key.scope)
-        or (org is not None and (org != (key.org or policy.org) or org != (policy.org or org)))
-    ):
+    bound, instance, ceiling = key.instance, policy.instance, key.scope
+    if bound is not None and bound != instance:
+        if instance:
+            return None
+        instance = bound
+    if "x-provider-instance" in headers and headers["x-provider-instance"] != instance:
+        return None
+    scope = headers.get("x-provider-scope", ceiling)
+    if scope not in (ceiling, "read"):
+        return None
+    org = headers.get("x-provider-org", key.org)
+    if org is not None and (org != (key.org or policy.org) or org != (policy.org or org)):
         return None
     return tuple.__new__(Principal, (key.id, scope, org, key.algorithm, instance, scheme))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 from dataclasses import replace
 
 import pytest
@@ -437,3 +438,39 @@ def test_the_names_we_remember_are_bounded():
     for number in range(3000):
         assert NAMES[f"X-{number}"] is None
     assert len(NAMES) <= 1024
+
+
+@pytest.mark.parametrize("state", [{"revoked": True}, {"not_before": NOW + 1}, {"not_after": NOW - 1}])
+@pytest.mark.parametrize("key", [MAC, PAIR], ids=["hmac", "ed25519"])
+def test_a_key_out_of_force_costs_what_an_unknown_one_does(monkeypatch, key, state):
+    """Both are `unknown_key` to the caller, so that time must not tell that there is such a key either."""
+    spent: list[str | None] = []
+    for module in (core.modern.find_key.__globals__, quick.__dict__):
+        monkeypatch.setitem(module, "spend", lambda algorithm, *_: spent.append(algorithm))
+    costs = []
+    for ring in (Keyring([replace(key, **state)]), Keyring()):
+        spent.clear()
+        with pytest.raises(Refused) as caught:
+            verify(_signed(key), ring, HERE, now=NOW)
+        assert caught.value.public_code == "unknown_key"
+        costs.append(list(spent))
+    assert costs[0] == costs[1] != []
+
+
+def test_nonces_are_never_given_twice():
+    given_out = {modern._nonce() for _ in range(1000)}
+    assert len(given_out) == 1000
+    assert all(len(nonce) == 24 for nonce in given_out)
+
+
+def test_a_forked_child_draws_nonces_of_its_own():
+    modern._nonce()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, modern._nonce().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 24).decode() != modern._nonce()
+    os.close(reading)
+    os.close(writing)
