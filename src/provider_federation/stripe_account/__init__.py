@@ -4,6 +4,7 @@ The only importer of the official SDK (16.1.0, API 2026-10-28.endive). How an in
 docs/money.md.
 """
 
+from provider_federation.stripe_account.abreast import JOURNAL_CONTRADICTED, place_abreast
 from provider_federation.stripe_account.account import API_VERSION, StripeAccount
 from provider_federation.stripe_account.errors import (
     DuplicateInvoices,
@@ -14,8 +15,11 @@ from provider_federation.stripe_account.errors import (
     WebhookRefused,
 )
 from provider_federation.stripe_account.order import (
+    Began,
+    Finished,
     InvoiceOrder,
     Journal,
+    ManyJournal,
     OrderCustomer,
     OrderLine,
     StepRecord,
@@ -48,11 +52,15 @@ from provider_federation.stripe_account.webhook import verify_webhook
 
 __all__ = [
     "API_VERSION",
+    "JOURNAL_CONTRADICTED",
     "KEY_LIFE",
+    "Began",
     "Done",
     "DuplicateInvoices",
+    "Finished",
     "InvoiceOrder",
     "Journal",
+    "ManyJournal",
     "OrderCustomer",
     "OrderLine",
     "Pace",
@@ -84,6 +92,7 @@ __all__ = [
     "WebhookRefused",
     "ensure_customer",
     "ensure_price",
+    "place_abreast",
     "place_invoice",
     "run_step",
     "verify_webhook",

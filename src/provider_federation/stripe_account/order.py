@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -128,6 +128,25 @@ class Journal(Protocol):
 
     def finish(self, key: str, step: str, result_id: str, at: datetime) -> str:
         """Store what it led to, and answer what stands: a finished step keeps its first result."""
+
+
+Began = tuple[str, str, str]
+"""The key of an order, the name of a step, the idempotency key that it is begun under."""
+Finished = tuple[str, str, str]
+"""The key of an order, the name of a step, the id that it led to."""
+
+
+class ManyJournal(Journal, Protocol):
+    """A journal that keeps a turn of many orders, at most one step of each, in one commit."""
+
+    def turn(
+        self, finished: Sequence[Finished], began: Sequence[Began], at: datetime
+    ) -> tuple[Mapping[str, str], set[str]]:
+        """`finish` these and begin those, committed together when it returns.
+
+        Answers what stands for each finished one, by the order's key, and the keys of the orders whose step nobody
+        had begun before. A step that somebody began stays as it is and is not among them.
+        """
 
 
 def _check_key(key: str) -> None:

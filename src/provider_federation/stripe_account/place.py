@@ -5,7 +5,7 @@ finalise, send.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from provider_federation.stripe_account.account import LINES_A_CALL, StripeAccount
@@ -16,6 +16,7 @@ from provider_federation.stripe_account.order import (
     Journal,
     OrderCustomer,
     OrderLine,
+    StepRecord,
 )
 from provider_federation.stripe_account.shapes import StripeInvoice, StripeLine
 from provider_federation.stripe_account.steps import Done, Now, Patience, Step, number_of, run_step
@@ -71,6 +72,7 @@ class Placement:
         now: Now,
         patience: Patience | None = None,
         vouched: bool = False,
+        known: Mapping[str, StepRecord] | None = None,
     ) -> None:
         self._account = account
         self._order = order
@@ -78,30 +80,34 @@ class Placement:
         self._now = now
         self._patience = patience or Patience()
         self._vouched = vouched
-        self._known = journal.load(order.key)
+        self._known = journal.load(order.key) if known is None else known
         self._done: dict[str, Done] = {}
         # Stripe's answer to our latest call, while nobody else can have had a hand in the invoice.
         self._seen: StripeInvoice | None = None
 
     def advance(self) -> str | None:
         """Do the next step that this object has not seen done, and name it; None when all are done."""
-        for step in self._steps():
-            if step.name not in self._done:
-                self._done[step.name] = self._run(step)
-                return step.name
-        return None
+        step = self.upcoming()
+        if step is None:
+            return None
+        known = self._known if step.journal_key == self._order.key else None
+        self.note(step, run_step(step, self._journal, self._now, self._patience, known=known))
+        return step.name
+
+    def upcoming(self) -> Step | None:
+        """The first step that this object has not seen done."""
+        return next((step for step in self._steps() if step.name not in self._done), None)
 
     def invoice(self) -> StripeInvoice:
         """The invoice as Stripe told of it last; only once `advance` answered None."""
         return self._seen or self._account.retrieve_invoice(self._invoice_id)
 
-    def _run(self, step: Step) -> Done:
-        known = self._known if step.journal_key == self._order.key else None
-        done = run_step(step, self._journal, self._now, self._patience, known=known)
+    def note(self, step: Step, done: Done) -> None:
+        """The step is done; the next one may be taken."""
         paid_at_once = step.name == "send" and self._seen is not None and self._seen.status != "open"
         if not done.undisturbed and not paid_at_once and step.name != "customer":
             self._seen = None
-        return done
+        self._done[step.name] = done
 
     @property
     def _invoice_id(self) -> str:

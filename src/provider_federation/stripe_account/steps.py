@@ -114,6 +114,19 @@ def _attempt(step: Step, record: StepRecord | None, journal: Journal, now: Now, 
     return Done(step.make(key), made=True, undisturbed=record is None)
 
 
+def first_key(step: Step) -> str:
+    """The idempotency key of a step that nobody has begun."""
+    return f"pf/{step.journal_key}/{step.name}/1"
+
+
+def take_first(step: Step) -> Done:
+    """The step's first attempt, whose key was committed just now by us and before by nobody."""
+    found = step.find(None) if step.look_first else None
+    if found is not None:
+        return Done(found, made=False)
+    return Done(step.make(first_key(step)), made=True, undisturbed=True)
+
+
 def _key(step: Step, record: StepRecord | None, at: datetime, *, renew: bool) -> str:
     number = 1 if record is None else number_of(record)
     if record is not None and (renew or abs(at - record.at) >= KEY_LIFE):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from provider_federation.portal.audit.chain import seal
 from provider_federation.portal.audit.kinds import Kind
 from provider_federation.portal.audit.models import AuditEvent, AuditHead
 
-__all__ = ["ChainReport", "Kind", "record", "verify_chain"]
+__all__ = ["ChainReport", "Happened", "Kind", "record", "record_all", "verify_chain"]
 
 _LONGEST_NAME = 254
 _LONGEST_TEXT = 2000
@@ -31,23 +31,48 @@ def record(kind: Kind, actor: str, subject: str, **facts: Any) -> AuditEvent:
     `<thing>:<id>`. Facts become JSON; what looks like a secret is scrubbed. Call it last in the transaction:
     events take turns from here until the commit.
     """
-    kind = Kind(kind)
+    return record_all([Happened(kind, actor, subject, facts)])[0]
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One event to be recorded; see `record` for its parts."""
+
+    kind: Kind
+    actor: str
+    subject: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def record_all(happened: Iterable[Happened]) -> list[AuditEvent]:
+    """Add these events in this order, each sealed to the one before it, for the price of one turn."""
+    told = list(happened)
+    if not told:
+        return []
     with transaction.atomic():
         AuditHead.objects.get_or_create(pk=1)
         head = AuditHead.objects.select_for_update().get(pk=1)
-        event = AuditEvent(
-            number=head.count + 1,
-            at=clock.now(),
-            kind=kind.value,
-            actor=_line(actor),
-            subject=_line(subject),
-            facts=_plain(scrub(facts)),
-            previous=head.hash,
-        )
-        event.hash = seal(event)
-        event.save(force_insert=True)
-        head.count, head.hash = event.number, event.hash
+        events = []
+        for one in told:
+            event = _event(one, head)
+            head.count, head.hash = event.number, event.hash
+            events.append(event)
+        AuditEvent.objects.bulk_create(events)
         head.save()
+    return events
+
+
+def _event(one: Happened, head: AuditHead) -> AuditEvent:
+    event = AuditEvent(
+        number=head.count + 1,
+        at=clock.now(),
+        kind=Kind(one.kind).value,
+        actor=_line(one.actor),
+        subject=_line(one.subject),
+        facts=_plain(scrub(dict(one.facts))),
+        previous=head.hash,
+    )
+    event.hash = seal(event)
     return event
 
 

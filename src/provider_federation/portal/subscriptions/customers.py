@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -34,6 +35,12 @@ def ensure_customer(instance: Instance, details: Mapping[str, str] | None = None
         metadata={"clientOrgId": instance.org_id},
     )
     return _store(row, ensure_stripe_customer(provider_account(), wanted, DatabaseJournal(), now=clock.now))
+
+
+def known_customers(instances: Collection[Instance]) -> dict[UUID, BillingCustomer]:
+    """Those of these clients that have a customer in Stripe, by the client's id."""
+    rows = BillingCustomer.objects.filter(instance__in=instances).exclude(stripe_customer_id=None)
+    return {row.instance_id: row for row in rows if row.stripe_customer_id}
 
 
 def customer_of(stripe_customer_id: str | None) -> BillingCustomer | None:

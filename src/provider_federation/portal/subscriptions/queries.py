@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -75,6 +76,12 @@ def plan_in_force(instance: Instance, at: datetime) -> str:
         .first()
     )
     return change.plan if change else PlanCode.BASE
+
+
+def plans_in_force(instances: Collection[UUID], at: datetime) -> dict[UUID, str]:
+    """The same for many clients at once; one that never subscribed is not in the answer."""
+    changes = PlanChange.objects.filter(instance__in=instances, effective_at__lte=at)
+    return dict(changes.order_by("effective_at", "id").values_list("instance_id", "plan"))
 
 
 def plan_history(instance: Instance) -> list[PlanChange]:

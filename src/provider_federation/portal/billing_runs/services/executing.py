@@ -26,6 +26,7 @@ from provider_federation.portal.billing_runs.models import (
     RunStatus,
 )
 from provider_federation.portal.billing_runs.services.approving import check_untouched
+from provider_federation.portal.billing_runs.services.billing_together import bill_together
 from provider_federation.portal.billing_runs.services.comparing import usage_changed
 from provider_federation.portal.billing_runs.services.jobs import (
     defer_execution,
@@ -123,8 +124,11 @@ def execute_items(run_id: UUID, item_ids: Sequence[int]) -> None:
     items = list(rows.select_related("instance").order_by("pk"))
     fresh = [item for item in items if item.state == ItemState.READY and item.invoice_id is None]
     changed = usage_changed(run.period, fresh)
+    same = [item for item in fresh if item.pk not in changed and _vouched(run, item)]
+    billed = bill_together(run, same)
     for item in items:
-        _execute(run, item, changed.get(item.pk))
+        if item.pk not in billed:
+            _execute(run, item, changed.get(item.pk))
     settle_run(run_id)
 
 

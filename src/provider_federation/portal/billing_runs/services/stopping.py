@@ -34,9 +34,10 @@ def cancel_run(run_id: UUID, *, actor: str) -> BillingRun:
         run = locked_run(run_id)
         if run.status not in LIVING:
             raise Problem(409, "run_finished", f"This run is {run.status}; there is nothing left to cancel.")
-        # Locked one by one by whoever executes: an item is stopped or on its way, never both.
+        # Locked in this order by whoever executes: an item is stopped or on its way, never both.
         waiting = run.items.filter(state__in=(ItemState.WAITING, ItemState.READY))
-        stopped = waiting.update(state=ItemState.CANCELLED, updated_at=clock.now())
+        locked = list(waiting.select_for_update().order_by("pk").values_list("pk", flat=True))
+        stopped = run.items.filter(pk__in=locked).update(state=ItemState.CANCELLED, updated_at=clock.now())
         run.status = RunStatus.CANCELLED
         if not run.items.filter(state=ItemState.PLACING).exists():
             run.finished_at = clock.now()

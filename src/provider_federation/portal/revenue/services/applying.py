@@ -4,12 +4,15 @@ look.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from django.db import transaction
 
 from provider_federation.kit import clock
 from provider_federation.money import format_amount
+from provider_federation.portal.audit.services import Happened, record_all
 from provider_federation.portal.audit.services import Kind as Event
-from provider_federation.portal.audit.services import record
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageStatus
 from provider_federation.portal.subscriptions.applying import (
@@ -58,18 +61,51 @@ def apply_usage_invoice(fresh: StripeInvoice, row: UsageInvoice) -> UsageInvoice
         if locked.version != row.version:
             raise Overtaken
         before = locked.status
-        locked.stripe_invoice_id, locked.updated_at = fresh.id, clock.now()
-        if fresh.status == "draft":
-            locked.version += 1
-        else:
+        if fresh.status != "draft":
             _check_total(fresh, locked)
-            copy_figures(locked, fresh)
-            locked.status = fresh.status
-            locked.failure, locked.hold_code, locked.hold_reason = "", "", ""
+        _copy(locked, fresh)
         locked.save()
         if locked.status != before:
             _follow(locked, before)
     return locked
+
+
+def apply_together(placed: Sequence[tuple[UsageInvoice, StripeInvoice]]) -> set[UUID]:
+    """Write what Stripe said of invoices that were just placed, onto rows as they were ordered; which rows.
+
+    In the caller's transaction. A row that somebody wrote to meanwhile, and whatever looks wrong, is left for
+    `apply_usage_invoice`.
+    """
+    fresh = {row.pk: invoice for row, invoice in placed}
+    seen = {row.pk: (row.version, row.status, row.total_cents) for row, _ in placed}
+    rows = UsageInvoice.objects.select_for_update().filter(pk__in=fresh).order_by("pk").defer("usage")
+    done = []
+    for row in rows:
+        invoice = fresh[row.pk]
+        as_ordered = (invoice.total - invoice.tax_on_top, invoice.currency.lower())
+        same = (row.version, row.status, row.total_cents) == seen[row.pk]
+        if (
+            not same
+            or as_ordered != (row.total_cents, row.currency)
+            or invoice.status not in ("open", "paid")
+        ):
+            continue
+        before = row.status
+        _copy(row, invoice)
+        row.save()
+        done.append((row, before))
+    record_all(_changed(row, before) for row, before in done)
+    return {row.pk for row, _ in done}
+
+
+def _copy(row: UsageInvoice, fresh: StripeInvoice) -> None:
+    row.stripe_invoice_id, row.updated_at = fresh.id, clock.now()
+    if fresh.status == "draft":
+        row.version += 1
+        return
+    copy_figures(row, fresh)
+    row.status = fresh.status
+    row.failure, row.hold_code, row.hold_reason = "", "", ""
 
 
 def _ordered(fresh: StripeInvoice) -> UsageInvoice:
@@ -109,4 +145,9 @@ def _follow(row: UsageInvoice, before: str) -> None:
     """A void invoice frees its leads (money rule 12); every change is an audit event."""
     if row.status == UsageStatus.VOID:
         LeadCharge.objects.filter(line__invoice=row, released_at=None).update(released_at=clock.now())
-    record(Event.USAGE_INVOICE_CHANGED, "stripe", f"usage_invoice:{row.pk}", was=before, now=row.status)
+    record_all([_changed(row, before)])
+
+
+def _changed(row: UsageInvoice, before: str) -> Happened:
+    facts = {"was": before, "now": row.status}
+    return Happened(Event.USAGE_INVOICE_CHANGED, "stripe", f"usage_invoice:{row.pk}", facts)

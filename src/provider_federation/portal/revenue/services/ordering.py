@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +19,8 @@ from provider_federation.portal.revenue.models import (
 )
 from provider_federation.portal.revenue.planned import ClientPlan, PlannedLead, PlannedLine
 from provider_federation.portal.revenue.usage import digest_of
-from provider_federation.portal.subscriptions.queries import plan_in_force
+from provider_federation.portal.subscriptions.models import PlanCode
+from provider_federation.portal.subscriptions.queries import plan_in_force, plans_in_force
 
 _BATCH = 1000
 
@@ -32,7 +33,28 @@ def order_invoice(
     In the caller's transaction, with the client's row locked. IntegrityError when a lead was charged
     meanwhile.
     """
-    reasons = list(held)
+    _fill(row, plan, list(held), billing_run)
+    row.save()
+    if row.status == UsageStatus.PLANNED:
+        _freeze_lines([(row, plan.lines)])
+        settle_months(row.instance, plan.usage)
+
+
+def order_together(pairs: Sequence[tuple[UsageInvoice, ClientPlan]], *, billing_run: UUID) -> None:
+    """The same for new rows of many clients, on their way at once: whoever orders them places them now.
+
+    In the caller's transaction, with the clients' rows locked. IntegrityError when a lead of any was charged
+    meanwhile.
+    """
+    for row, plan in pairs:
+        _fill(row, plan, [], billing_run)
+        row.status, row.attempts = UsageStatus.PLACING, 1
+    UsageInvoice.objects.bulk_create(row for row, _ in pairs)
+    _freeze_lines([(row, plan.lines) for row, plan in pairs])
+    _settle([(row.instance, plan.usage) for row, plan in pairs])
+
+
+def _fill(row: UsageInvoice, plan: ClientPlan, reasons: list[HeldReason], billing_run: UUID | None) -> None:
     row.usage, row.usage_digest = dict(plan.usage[row.period]), plan.digest
     row.hold_code = reasons[0].code if reasons else ""
     row.hold_reason = " ".join(reason.message for reason in reasons)[:500]
@@ -40,25 +62,40 @@ def order_invoice(
     row.total_cents = 0 if reasons else plan.total_cents
     row.billing_run = billing_run
     row.updated_at = clock.now()
-    row.save()
-    if not reasons:
-        _freeze_lines(row, plan.lines)
-        settle_months(row.instance, plan.usage)
 
 
 def new_invoice(instance: Instance, period: Period, actor: str) -> UsageInvoice:
     """An unsaved row under the next order key of the client's month."""
     earlier = UsageInvoice.objects.filter(instance=instance, period=period.label).count()
+    return _unsaved(instance, period, actor, number=earlier + 1, plan=plan_in_force(instance, period.start))
+
+
+def first_invoices(instances: Collection[Instance], period: Period, actor: str) -> list[UsageInvoice]:
+    """Unsaved rows for those of these clients that never had one for the month."""
+    had = set(
+        UsageInvoice.objects.filter(instance__in=instances, period=period.label).values_list(
+            "instance_id", flat=True
+        )
+    )
+    plans = plans_in_force([one.pk for one in instances], period.start)
+    return [
+        _unsaved(one, period, actor, number=1, plan=plans.get(one.pk, PlanCode.BASE))
+        for one in instances
+        if one.pk not in had
+    ]
+
+
+def _unsaved(instance: Instance, period: Period, actor: str, *, number: int, plan: str) -> UsageInvoice:
     now = clock.now()
     return UsageInvoice(
         id=uuid4(),
         instance=instance,
-        order_key=f"usage:{instance.pk}:{period.label}:{earlier + 1}",
+        order_key=f"usage:{instance.pk}:{period.label}:{number}",
         period=period.label,
         period_start=period.start,
         period_end=period.end,
         currency=instance.currency,
-        plan=plan_in_force(instance, period.start),
+        plan=plan,
         asked_by=actor,
         created_at=now,
     )
@@ -66,9 +103,14 @@ def new_invoice(instance: Instance, period: Period, actor: str) -> UsageInvoice:
 
 def settle_months(instance: Instance, usage: Mapping[str, dict[str, Any]]) -> None:
     """From now on these readings, by month, are what later ones are measured against."""
+    _settle([(instance, usage)])
+
+
+def _settle(readings: Sequence[tuple[Instance, Mapping[str, dict[str, Any]]]]) -> None:
     now = clock.now()
     rows = [
         UsageSnapshot(instance=instance, period=label, usage=frozen, digest=digest_of(frozen), seen_at=now)
+        for instance, usage in readings
         for label, frozen in sorted(usage.items())
     ]
     UsageSnapshot.objects.bulk_create(
@@ -79,10 +121,14 @@ def settle_months(instance: Instance, usage: Mapping[str, dict[str, Any]]) -> No
     )
 
 
-def _freeze_lines(row: UsageInvoice, planned: Iterable[PlannedLine]) -> None:
-    pairs = [(_line(row, position, line), line) for position, line in enumerate(planned, start=1)]
+def _freeze_lines(orders: Sequence[tuple[UsageInvoice, Iterable[PlannedLine]]]) -> None:
+    pairs = [
+        (_line(row, position, line), line)
+        for row, planned in orders
+        for position, line in enumerate(planned, start=1)
+    ]
     UsageLine.objects.bulk_create(line for line, _ in pairs)
-    charges = [_charge(row, line, lead) for line, plan in pairs for lead in plan.leads]
+    charges = [_charge(line.invoice, line, lead) for line, plan in pairs for lead in plan.leads]
     LeadCharge.objects.bulk_create(charges, batch_size=_BATCH)
 
 

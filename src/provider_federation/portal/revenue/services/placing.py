@@ -4,6 +4,7 @@ transaction.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -14,16 +15,20 @@ from provider_federation.kit import clock
 from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.audit.services import record
 from provider_federation.portal.revenue.alerts import raise_alert
-from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
+from provider_federation.portal.revenue.models import UsageInvoice, UsageLine, UsageStatus
 from provider_federation.portal.revenue.services.applying import apply_usage_invoice, refresh_any_invoice
 from provider_federation.portal.subscriptions.applying import Overtaken
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
+from provider_federation.portal.subscriptions.models import BillingCustomer
 from provider_federation.portal.subscriptions.services import ensure_customer, provider_account
 from provider_federation.stripe_account import (
+    JOURNAL_CONTRADICTED,
     InvoiceOrder,
     OrderCustomer,
     OrderLine,
     StripeFailed,
+    StripeInvoice,
+    place_abreast,
     place_invoice,
 )
 
@@ -55,7 +60,32 @@ def place_usage_invoice(invoice_id: UUID, *, vouched: bool = False) -> None:
 
 def order_of(row: UsageInvoice) -> InvoiceOrder:
     """The frozen row as an order. Makes the client's customer when it has none yet; raises `StripeFailed`."""
-    customer = ensure_customer(row.instance)
+    return _order(row, ensure_customer(row.instance), row.lines.order_by("position"))
+
+
+def place_together(
+    rows: Sequence[UsageInvoice], customers: Mapping[UUID, BillingCustomer]
+) -> list[tuple[UsageInvoice, StripeInvoice]]:
+    """Those of these rows, ordered a moment ago and vouched for, that are final in Stripe and sent now.
+
+    `customers` by their clients' ids. The others stay on their way, for `place_usage_invoice`.
+    """
+    lines: dict[UUID, list[UsageLine]] = {row.pk: [] for row in rows}
+    for line in UsageLine.objects.filter(invoice__in=rows).order_by("invoice", "position"):
+        lines[line.invoice_id].append(line)
+    by_key = {row.order_key: row for row in rows}
+    orders = [_order(row, customers[row.instance_id], lines[row.pk]) for row in rows]
+    ended = place_abreast(provider_account(), orders, DatabaseJournal(), now=clock.now)
+    placed = []
+    for key, outcome in ended.items():
+        if isinstance(outcome, StripeInvoice):
+            placed.append((by_key[key], outcome))
+        elif outcome.code == JOURNAL_CONTRADICTED:
+            _note(by_key[key], outcome)
+    return placed
+
+
+def _order(row: UsageInvoice, customer: BillingCustomer, frozen: Iterable[UsageLine]) -> InvoiceOrder:
     lines = tuple(
         OrderLine(
             key=f"{line.kind}:{line.position}",
@@ -64,7 +94,7 @@ def order_of(row: UsageInvoice) -> InvoiceOrder:
             starts=row.period_start,
             ends=row.period_end,
         )
-        for line in row.lines.order_by("position")
+        for line in frozen
     )
     return InvoiceOrder(
         key=row.order_key,
