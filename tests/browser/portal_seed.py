@@ -50,6 +50,7 @@ def fill(*, base_url: str = "http://127.0.0.1:18999") -> dict[str, Any]:
         "usage": usage,
         "event": event,
         "billing_run": billing_run,
+        "dispute": _dispute(usage[0]),
         "reconciliation": _reconciliation(instances, usage),
         "billing_item": billing_run.items.order_by("pk").first(),
     }
@@ -109,6 +110,25 @@ def _reconciliation(instances: list[Any], usage: list[Any]) -> Any:
             repair_note="Its invoices are read again from the beginning." if repair == "resync" else "",
         )  # fmt: skip
     return report
+
+
+def _dispute(invoice: Any) -> Any:
+    """The leads of an invoice, one of which the client does not want to pay for."""
+    from provider_federation.portal.receivables.models import LeadDispute
+    from provider_federation.portal.revenue.models import LeadCharge
+
+    charges = [
+        LeadCharge.objects.create(
+            instance=invoice.instance, line=invoice.lines.get(kind="leads"), lead_id=f"l{number}",
+            lead_public_id=f"L-{number}", converted_at=invoice.period_start + timedelta(days=number),
+            amount_cents=10_000, evidence=f"sha256:{number:064x}",
+        )
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    return LeadDispute.objects.create(
+        charge=charges[0], claim="This was a customer of ours before.", raised_by=f"operator:{BILLING}",
+        raised_at=_now(),
+    )  # fmt: skip
 
 
 def _billing_run(instances: list[Any]) -> Any:

@@ -9,9 +9,14 @@ from django.db.models import Q
 from django.urls import reverse
 
 from provider_federation.kit import clock
+from provider_federation.money import format_amount
+from provider_federation.portal.billing_runs.models import BillingRun
 from provider_federation.portal.dashboard.modes import misfits, mode_fits
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.models import CallStatus, FleetRun
+from provider_federation.portal.receivables.models import DisputeState, LeadDispute
+from provider_federation.portal.receivables.queries import ages, open_receivables
+from provider_federation.portal.reconciliation.models import ReconciliationReport, ReportStatus
 from provider_federation.portal.revenue.models import EventState, StripeEvent, UsageInvoice, UsageStatus
 from provider_federation.portal.revenue.queries import open_alerts
 from provider_federation.portal.subscriptions.models import Status, Subscription
@@ -41,6 +46,10 @@ def attention() -> list[Item]:
         _parked(),
         _failed_runs(),
         _unfinished_invoices(),
+        _plan_to_approve(),
+        _overdue(),
+        _disputed(),
+        _differing(),
         _past_due(),
         _misfits(),
     )
@@ -121,6 +130,46 @@ def _unfinished_invoices() -> Item | None:
         "They are tried again; see their last failure.",
         reverse("usage-invoices"),
     )
+
+
+def _plan_to_approve() -> Item | None:
+    """The newest run whose plan waits, or that is approved and not billed."""
+    run = BillingRun.objects.filter(status__in=("planned", "approved")).order_by("-created_at").first()
+    if run is None:
+        return None
+    waits = "waits for approval" if run.status == "planned" else "is approved and not billed yet"
+    title, text = f"The billing run of {run.period} {waits}", "Nobody is billed before that."
+    return Item("warn", "play_circle", title, text, reverse("billing-run", args=[run.pk]))
+
+
+def _overdue() -> Item | None:
+    sums = [(one.overdue, one.currency) for one in ages(open_receivables()) if one.overdue]
+    if not sums:
+        return None
+    title = f"{' and '.join(format_amount(*one) for one in sums)} is overdue"
+    text = "Clients are reminded by themselves; see who owes how long."
+    return Item("warn", "payments", title, text, f"{reverse('receivables')}?only=overdue")
+
+
+def _disputed() -> Item | None:
+    count = LeadDispute.objects.filter(state=DisputeState.OPEN).count()
+    if not count:
+        return None
+    title = _number(count, "lead dispute waits for a decision", "lead disputes wait for a decision")
+    text = "Accepting makes a credit note; rejecting changes no amount."
+    return Item("warn", "gavel", title, text, f"{reverse('lead-disputes')}?state=open")
+
+
+def _differing() -> Item | None:
+    """What the newest finished reconciliation of all clients found and nobody has repaired."""
+    finished = ReconciliationReport.objects.filter(status=ReportStatus.DONE, client_org_id="")
+    report = finished.order_by("-created_at").first()
+    count = report.rows.filter(repaired_at=None).count() if report else 0
+    if report is None or not count:
+        return None
+    title = _number(count, "difference between the books", "differences between the books")
+    text = f"Found by the reconciliation of {report.period}."
+    return Item("warn", "balance", title, text, reverse("reconciliation", args=[report.pk]))
 
 
 def _past_due() -> Item | None:

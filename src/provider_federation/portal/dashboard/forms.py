@@ -210,8 +210,8 @@ class InstanceForm(_InstanceFields, _KeyFields, _ResponseKeyFields):
         max_length=80,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="From the instance's Federation page. With it both sides exchange keys by themselves. Without: give "
-        "the key below, or leave it empty, and a pair is made whose public half you hand to the owner.",
+        help_text="From the instance's Federation page. With it both sides exchange keys by themselves. With neither "
+        "code nor key a pair is made, whose public half you hand to the owner.",
     )
     key_id = forms.CharField(
         label="Key id", max_length=128, required=False, help_text="As in the instance's PROVIDER_KEYS_JSON."
@@ -244,6 +244,13 @@ class InstanceForm(_InstanceFields, _KeyFields, _ResponseKeyFields):
         "billing_email",
         "notes",
     )
+
+    BY_HAND = ("key_id", "algorithm", "secret", "scope", "response_key_id", "response_public_key")
+
+    def keyed(self) -> bool:
+        """Is a key being typed in? Then its fields stay unfolded."""
+        given = any(self.data.get(name) for name in ("key_id", "secret", "response_key_id"))
+        return given or any(name in self.errors for name in self.BY_HAND)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean()

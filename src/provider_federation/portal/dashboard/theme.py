@@ -102,8 +102,6 @@ UNFOLD: dict[str, Any] = {
                         "billing.read",
                         "/usage-invoices/",
                     ),
-                    _item("Reports", "finance", "reports", "billing.read", "/reports/"),
-                    _item("Reconciliation", "balance", "reconciliations", "billing.read", "/reconciliation/"),
                     _item(
                         "Receivables",
                         "payments",
@@ -113,6 +111,8 @@ UNFOLD: dict[str, Any] = {
                         "/statements/",
                     ),
                     _item("Lead disputes", "gavel", "lead-disputes", "billing.read", "/disputes/"),
+                    _item("Reconciliation", "balance", "reconciliations", "billing.read", "/reconciliation/"),
+                    _item("Reports", "finance", "reports", "billing.read", "/reports/"),
                     _item("Webhook events", "webhook", "webhooks", "billing.read", "/webhooks/"),
                 ],
             },

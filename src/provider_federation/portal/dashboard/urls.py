@@ -120,6 +120,7 @@ urlpatterns = [
         name="repair-reconciliation",
     ),
     path("receivables/", receivables.receivables, name="receivables"),
+    path("receivables/receivables.csv", receivables.receivables_file, name="receivables-csv"),
     path("receivables/<str:stripe_invoice_id>/", receivables.receivable, name="receivable"),
     path("receivables/<str:stripe_invoice_id>/credit/", receivables.credit, name="credit-invoice"),
     path("receivables/<str:stripe_invoice_id>/refund/", receivables.refund, name="refund-invoice"),

@@ -29,8 +29,23 @@ _TONES = {
         "answered",
         "healthy",
         "fits",
+        "billed",
     ),
-    "info": ("open", "running", "trialing", "sent", "planned", "placing", "creating", "queued", "pending"),
+    "info": (
+        "open",
+        "running",
+        "trialing",
+        "sent",
+        "planned",
+        "planning",
+        "approved",
+        "executing",
+        "ready",
+        "placing",
+        "creating",
+        "queued",
+        "pending",
+    ),
     "warn": (
         "held",
         "past_due",
@@ -63,6 +78,29 @@ _WORDS = {
     "incomplete_expired": "expired before payment",
     "canceled": "cancelled",
     "placing": "being placed",
+    "planning": "being planned",
+    "executing": "being billed",
+    "ready": "ready to bill",
+    "nothing": "nothing to bill",
+    "already": "invoiced already",
+}
+_CODES = {
+    "usage_jump": "a jump in usage",
+    "absurd_usage": "usage far too high",
+    "negative_usage": "negative usage",
+    "instance_unavailable": "no answer from the instance",
+    "instance_bad_answer": "an unusable answer",
+    "evidence_mismatch": "evidence that does not fit",
+    "counter_backwards": "a counter that ran backwards",
+    "count_mismatch": "a count that does not fit its leads",
+    "invoice_held": "its invoice is held",
+    "invoice_void": "its invoice was voided",
+    "lead_already_charged": "a lead billed already",
+    "no_lead_price": "no price for a lead",
+    "internal_error": "a fault of the portal",
+    "event_parked": "event parked",
+    "total_differs": "totals differ",
+    "dunning_escalated": "reminders used up",
 }
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
 
@@ -88,6 +126,22 @@ def badge(status: str, words: str = "") -> SafeString:
         f" pf-badge--{tone}" if tone else "",
         text[:1].upper() + text[1:],
     )
+
+
+@register.filter
+def spoken(code: str) -> str:
+    """A reason, or a name in code, as a person says it: `usage_jump` is "a jump in usage", `aiCredits` is
+    "ai credits".
+    """
+    apart = "".join(f" {one.lower()}" if one.isupper() else one for one in code)
+    return _CODES.get(code) or apart.replace("_", " ").strip()
+
+
+@register.filter
+def who(actor: str) -> str:
+    """`operator:ada@provider.example` is the address alone; of everybody else the kind is told too."""
+    kind, _, name = actor.partition(":")
+    return name if kind == "operator" else actor.replace(":", " ", 1)
 
 
 @register.filter

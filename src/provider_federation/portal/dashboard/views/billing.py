@@ -47,6 +47,9 @@ _ITEM_COLUMNS = (
     Column("difference", "Difference", "change", right=True),
 )
 _LIVE = ("planning", "executing")
+# Only these have an amount of this plan that last month's can be held against.
+_COMPARED = (ItemState.READY, ItemState.NOTHING, ItemState.PLACING, ItemState.BILLED)
+_MONTHS_OFFERED = 12
 _TONES = {
     "billed": "is-good",
     "already": "is-good",
@@ -74,8 +77,16 @@ def billing_runs(request: HttpRequest) -> HttpResponse:
         title="Billing runs",
         subtitle="One month of all clients: planned, approved by its hash, then billed exactly so.",
         listing=Listing(request, counted, _COLUMNS, default="-created"),
-        month=month_now().previous().label,
+        months=_closed_months(),
     )
+
+
+def _closed_months() -> list[str]:
+    """The months that can be planned, the last one first."""
+    months = [month_now().previous()]
+    while len(months) < _MONTHS_OFFERED:
+        months.append(months[-1].previous())
+    return [one.label for one in months]
 
 
 @require_POST
@@ -205,6 +216,7 @@ def _watched(run: BillingRun) -> dict[str, Any]:
         "run": run,
         "report": report,
         "live": run.status in _LIVE,
+        "states_told": [(ItemState(state).label, count) for state, count in report.states.items()],
         "done": done,
         "bars": [(tone, report.states.get(state, 0) * share) for state, tone in _TONES.items()],
         "can_cancel": run.status in {"planning", "planned", "approved", "executing"},
@@ -217,4 +229,4 @@ def _review(request: HttpRequest, run: BillingRun) -> dict[str, Any]:
     state = chosen(request.GET, "state", ItemState.values)
     rows = queries.review(run, state)
     listing = Listing(request, rows, _ITEM_COLUMNS, size=50, default="-difference")
-    return {"listing": listing, "state": state, "states": ItemState.choices}
+    return {"listing": listing, "state": state, "states": ItemState.choices, "compared": _COMPARED}

@@ -127,6 +127,8 @@ def add_instance(request: HttpRequest) -> HttpResponse:
         title="Add an instance",
         crumbs=_crumbs(),
         form=form,
+        by_hand=form.BY_HAND,
+        keyed=form.keyed(),
         button="Add and check",
         back=reverse("instances"),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -16,7 +17,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from provider_federation.kit.problem import Problem
 from provider_federation.money import format_amount
-from provider_federation.portal.dashboard.pages import actor, address, chosen, page, requires, say
+from provider_federation.portal.audit.services import Kind, record
+from provider_federation.portal.dashboard.pages import actor, address, chosen, may, page, requires, say
 from provider_federation.portal.dashboard.views.receivables_forms import (
     CreditForm,
     DecisionForm,
@@ -25,6 +27,7 @@ from provider_federation.portal.dashboard.views.receivables_forms import (
 )
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.receivables import queries
+from provider_federation.portal.receivables.export import receivables_csv
 from provider_federation.portal.receivables.models import DisputeState, LeadDispute, Receivable
 from provider_federation.portal.receivables.services import (
     corrections,
@@ -34,6 +37,7 @@ from provider_federation.portal.receivables.services import (
     statement_files,
     statements,
 )
+from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice
 from provider_federation.portal.revenue.periods import month as read_month
 from provider_federation.portal.revenue.periods import month_now
@@ -42,6 +46,12 @@ from provider_federation.portal.subscriptions.account import stripe_problems
 
 _A_PAGE = 25
 _MOST_LEADS = 500
+_FILES = {"pdf": statement_files.as_pdf, "csv": statement_files.as_csv}
+# By what the list is sorted when not by age; within a client, or a currency, the oldest stay first.
+_SORTS: dict[str, Callable[[Receivable], Any]] = {
+    "amount": lambda one: (one.currency, -one.remaining_cents),
+    "client": lambda one: str(one.instance).casefold(),
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,8 @@ _WAYS = {
 @requires("billing.read")
 def receivables(request: HttpRequest) -> HttpResponse:
     found = queries.open_receivables()
-    only = chosen(request.GET, "only", ("overdue",))
-    rows = [(one, queries.days_overdue(one), queries.due_of(one)) for one in found]
-    rows = [row for row in rows if row[1]] if only else rows
+    shown = _shown(request, found)
+    rows = [(one, queries.days_overdue(one), queries.due_of(one)) for one in shown]
     part = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
     return page(
         request,
@@ -79,10 +88,28 @@ def receivables(request: HttpRequest) -> HttpResponse:
         subtitle="What clients still owe the provider, the longest overdue first.",
         rows=part,
         ages=queries.ages(found),
-        only=only,
+        only=chosen(request.GET, "only", ("overdue",)),
+        sort=chosen(request.GET, "sort", list(_SORTS)),
+        export_query=address(request.GET),
         previous=address(request.GET, page=part.previous_page_number()) if part.has_previous() else "",
         following=address(request.GET, page=part.next_page_number()) if part.has_next() else "",
     )
+
+
+@require_GET
+@requires("billing.read")
+def receivables_file(request: HttpRequest) -> HttpResponse:
+    """The list as CSV, with the page's filter and order."""
+    shown = _shown(request, queries.open_receivables())
+    record(Kind.EXPORTED, actor(request), "receivables:csv", rows=len(shown))
+    return csv_file(receivables_csv(shown), "receivables.csv")
+
+
+def _shown(request: HttpRequest, found: list[Receivable]) -> list[Receivable]:
+    if chosen(request.GET, "only", ("overdue",)):
+        found = [one for one in found if queries.days_overdue(one)]
+    sort = chosen(request.GET, "sort", list(_SORTS))
+    return sorted(found, key=_SORTS[sort]) if sort else found
 
 
 @require_GET
@@ -104,6 +131,7 @@ def receivable(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
         refundable=queries.refundable(invoice),
         history=queries.history_of(invoice),
         charges=_charges(invoice),
+        month=month_now().label,
     )
 
 
@@ -245,8 +273,11 @@ def raise_dispute(request: HttpRequest, charge_id: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@requires("billing.manage")
+@requires("billing.read")
 def lead_dispute(request: HttpRequest, dispute_id: uuid.UUID) -> HttpResponse:
+    """Who may read may look; deciding is for those who bill."""
+    if request.method == "POST" and not may(request, "billing.manage"):
+        raise PermissionDenied
     row = get_object_or_404(queries.disputes(), pk=dispute_id)
     form = DecisionForm(row.charge.line.invoice, request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -287,6 +318,8 @@ def _decide(request: HttpRequest, row: LeadDispute, form: DecisionForm) -> None:
 @requires("billing.read")
 def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending: str = "") -> HttpResponse:
     """The page, or with an ending the file."""
+    if ending and ending not in _FILES:
+        raise Http404
     instance = get_object_or_404(Instance, pk=instance_id)
     try:
         found = statements.statement_of(instance, read_month(period))
@@ -294,9 +327,9 @@ def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending:
         say(request, problem)
         return redirect("statement", instance_id, month_now().previous().label)
     if ending:
-        return statement_files.as_pdf(found) if ending == "pdf" else statement_files.as_csv(found)
+        return _FILES[ending](found)
     months = [month_now()]
-    while len(months) < 18:
+    while len(months) < 12:
         months.append(months[-1].previous())
     return page(
         request,
