@@ -208,7 +208,8 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
         "PROVIDER_SIGNATURE_MODE": "sha256",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
-        "PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret,
+        # Until its endpoint exists there is none, and an empty one is refused.
+        **({"PROVIDER_STRIPE_WEBHOOK_SECRET": plan.webhook_secret} if plan.webhook_secret else {}),
         **{f"PROVIDER_STRIPE_{code}_PRICE_ID": price for code, price in plan.prices.items()},
     }
 
