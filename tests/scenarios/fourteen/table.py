@@ -163,3 +163,73 @@ LAST_RUN = 200_00
 # + 348.00 = 6,847.53; with the last run 7,047.53. Credited 200.00, given back 100.00. Paid is what was billed, and the
 # 100.00 that A paid and got back: 7,047.53 - 100.00 (credited before it was paid).
 GROSS, CREDITED, REFUNDED, PAID = 7_047_53, 200_00, 100_00, 6_947_53
+
+# What each instance counts at the very end: leads, and the exact AI cost in dollars. A-freed has left February for
+# July; B's late ones are in March.
+USED: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
+    "2027-12": ((1, "12.345"), (0, "0")),
+    "2028-01": ((1, "49.994"), (1, "0")),
+    "2028-02": ((3, "50.005"), (0, "10")),
+    "2028-03": ((2, "0.005"), (2, "60.004")),
+    "2028-04": ((1, "0"), (1, "0")),
+    "2028-05": ((0, "7.5"), (1, "0")),
+    "2028-06": ((0, "0"), (1, "5")),
+    "2028-07": ((1, "0"), (0, "2.345")),
+    "2028-08": ((1, "64.2"), (2, "0")),
+    "2028-09": ((1, "0"), (0, "1.004")),
+    "2028-10": ((2, "33.333"), (1, "0")),
+    "2028-11": ((1, "0"), (0, "0")),
+    "2028-12": ((1, "1"), (1, "50")),
+    "2029-01": ((1, "0"), (1, "0")),
+}
+
+# Single events.
+FACTS = {
+    "trial": {"status": "trialing", "ends": "2027-12-31T12:00:00Z"},
+    # 14.5 days of the 29 from 01-31 12:00 to 02-29 12:00: half of 97.00 back, half of 297.00 to pay.
+    "upgrade": {
+        "now": 100_00,
+        "next": ELITE,
+        "lines": [-48_50, 148_50],
+        "carried out": 100_00,
+        "same second": True,
+        "plan": "ELITE",
+    },
+    # 450.00 - 100.00
+    "kept lead": {
+        "state": "accepted",
+        "freed": False,
+        "credited": 100_00,
+        "refunded": 0,
+        "left to pay": 350_00,
+    },
+    "freed lead": {"state": "accepted", "freed": True, "credited": 100_00, "refunded": 100_00},
+    "rejected": {"state": "rejected", "freed": False, "credited": 0, "refunded": 0},
+    # The invoice was due on 06-10 10:00; the grace of 7 days was over on 06-17 10:00.
+    "B on 06-11": ("past_due", "PRO", "full"),
+    "B on 06-18": ("past_due", "PRO", "restricted"),
+    "B on 06-20": ("active", "PRO", "full"),
+    "dunning of June": [("day -3", "skipped", PRO), ("day 1", "sent", PRO), ("day 7", "sent", PRO)],
+    "downgrade": {
+        "state": "scheduled",
+        "now": 0,
+        "at": "2028-09-30T12:00:00Z",
+        "plan until then": "ELITE",
+    },
+    # August's usage was due on 10-02 09:00: 21 days later is 10-23 09:00.
+    "overdue on 10-23": 200_00,
+    "dunning by CLI": ["day", "21", "escalate", "sent"],
+    "B on 10-23": ("active", "PRO", "restricted"),
+    "B on 10-24": ("active", "PRO", "full"),
+    "dunning of August's usage": [
+        ("day -3", "sent", 200_00),
+        ("day 1", "skipped", 200_00),
+        ("day 7", "skipped", 200_00),
+        ("day 14", "skipped", 200_00),
+        ("day 21", "sent", 200_00),
+    ],
+    "cancellation": {"status": "active", "at the end": True, "ends": "2028-12-31T12:00:00Z"},
+    "plans": {"A": ("canceled", "BASE", "base"), "B": ("active", "PRO", "full")},
+    # B's January, due on 03-03: three days before is the leap day. Then its June, then its August.
+    "mails": ["$100.00 is due soon", "$97.00 is overdue", "$97.00 is overdue", "$200.00 is due soon"],
+}

@@ -106,6 +106,7 @@ class Walk:
             "left to pay": self._usage_invoice(self.house.a, "2028-02").amount_remaining,
         }
         self._pay_usage(self.house.a, "2028-02")
+        self.house.settle()
 
     def _disputes_after_payment(self) -> None:
         self.house.go_to("2028-05-04T09:00:00+00:00")
@@ -134,6 +135,7 @@ class Walk:
         self._card(self.house.b, "pm_card_visa")
         (unpaid,) = self.house.provider_account.list_invoices(status="open")
         self.house.pay(unpaid)
+        self.house.settle()
         self.seen.facts["B on 06-20"] = self._standing(self.house.b)
         self.seen.facts["dunning of June"] = self._steps(unpaid)
 
@@ -150,11 +152,12 @@ class Walk:
     def _escalation(self) -> None:
         self.house.go_to("2028-10-23T12:00:00+00:00")
         self.seen.facts["overdue on 10-23"] = self._owed("2028-09")["overdueCents"]
-        self.seen.facts["dunning by CLI"] = self.house.command("portal", "dunning").split("\t")[2:]
+        self.seen.facts["dunning by CLI"] = self.house.command("portal", "dunning").split()[-4:]
         self.seen.facts["B on 10-23"] = self._standing(self.house.b)
         self.house.go_to("2028-10-24T12:00:00+00:00")
         unpaid = self._usage_invoice(self.house.b, "2028-08")
         self._pay_usage(self.house.b, "2028-08")
+        self.house.settle()
         self.seen.facts["B on 10-24"] = self._standing(self.house.b)
         self.seen.facts["dunning of August's usage"] = self._steps(unpaid)
 
@@ -176,7 +179,6 @@ class Walk:
             self._run_by_cli(label)
         else:
             self._run_by_api(label)
-        self.house.settle()
         for client in (self.house.a, self.house.b):
             left_open = (client is self.house.a and label == "2028-02") or (
                 client is self.house.b and label in {"2028-01", "2028-08"}
@@ -185,6 +187,9 @@ class Walk:
                 self._pay_usage(client, label)
         if label == "2028-02":
             self._pay_usage(self.house.b, "2028-01")
+        self.house.settle()
+        if label in {"2028-01", "2028-08"}:  # with an open invoice in it
+            self._look_on_the_way(label)
 
     def _run_by_api(self, label: str) -> None:
         run = self.house.portal.post(_RUNS, {"period": label})["run"]
@@ -217,12 +222,8 @@ class Walk:
             "people": (found["run"]["plannedBy"], found["run"]["approvedBy"]),
             "states": found["report"]["states"],
             "lines": [_merged(items[client.org]["lines"]) for client in (self.house.a, self.house.b)],
-            "stripe": [self._stripe_lines(client, label) for client in (self.house.a, self.house.b)],
+            "stripe": [self._stripe_totals(client, label) for client in (self.house.a, self.house.b)],
         }
-
-    def _stripe_lines(self, client: InstancePlan, label: str) -> list[int]:
-        del client, label
-        return []
 
     def _month_end(self, label: str) -> None:
         last = datetime.fromisoformat(f"{label}-28T00:00:00+00:00").replace(
@@ -248,28 +249,31 @@ class Walk:
         self.seen.facts["in the end"] = {row["key"]: row for row in rows}
         self.seen.facts["ledger"] = self._ledger()
         self.seen.facts["mails"] = self._mails()
-        self.seen.reports = self._reconcile()
+        self.seen.reports = self._reconcile([*table.USAGE, "2029-02"])
         self.seen.facts["instance"] = {
             label: [self.house.book(client).usage(label) for client in (self.house.a, self.house.b)]
             for label in table.USAGE
         }
 
-    def _reconcile(self) -> dict[str, dict[str, Any]]:
+    def _reconcile(self, labels: list[str]) -> dict[str, dict[str, Any]]:
+        """A report of each month, with its differences; they are made side by side."""
         path, portal = f"{_BILLING}/reconciliations", self.house.portal
         portal.post("/api/provider/fleet/sync")
-        started = {
-            label: portal.post(path, {"period": label})["report"]["id"] for label in [*table.USAGE, "2029-02"]
-        }
-
-        def over() -> bool:
-            found = portal.get(path, limit=50)["items"]
-            return len(found) == len(started) and all(one["status"] != "running" for one in found)
-
-        wait_until("the reconciliations to end", over, timeout=60)
+        started = {label: portal.post(path, {"period": label})["report"]["id"] for label in labels}
+        wait_until(
+            "the reconciliations to end",
+            lambda: all(one["status"] in {"done", "failed"} for one in portal.get(path, limit=50)["items"]),
+            timeout=60,
+        )
         return {
             label: {**portal.get(f"{path}/{one}"), "rows": portal.get(f"{path}/{one}/rows")["items"]}
             for label, one in started.items()
         }
+
+    def _look_on_the_way(self, label: str) -> None:
+        report = self._reconcile([label])[label]["report"]
+        assert report["status"] == "done", report
+        self.seen.facts.setdefault("reconciled on the way", {})[label] = report["differences"]
 
     # --- doing
 
@@ -312,6 +316,15 @@ class Walk:
     def _usage_invoices(self, client: InstancePlan, label: str) -> list[StripeInvoice]:
         rows = self.house.portal.get(f"{_BILLING}/invoices", clientOrgId=client.org, period=label)["items"]
         return [self.house.provider_account.retrieve_invoice(row["stripeInvoiceId"]) for row in rows]
+
+    def _stripe_totals(self, client: InstancePlan, label: str) -> list[int]:
+        """The amounts of the lines in Stripe, in their order."""
+        return [
+            line.amount
+            for one in self._usage_invoices(client, label)
+            for line in one.lines
+            if one.status != "void"
+        ]
 
     def _usage_invoice(self, client: InstancePlan, label: str) -> StripeInvoice:
         (found,) = self._usage_invoices(client, label)
@@ -379,7 +392,11 @@ class Walk:
 
     def _mails(self) -> list[str]:
         said = self.house.log("portal") + self.house.log("worker")
-        return [line for line in said.splitlines() if line.startswith("Subject: ")]
+        return [
+            line.partition(": ")[2].partition(": ")[2]
+            for line in said.splitlines()
+            if line.startswith("Subject: ")
+        ]
 
 
 _LAST = dict(
