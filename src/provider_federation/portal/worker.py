@@ -111,7 +111,8 @@ async def _one_life(concurrency: int) -> None:
             install_signal_handlers=False,
             update_heartbeat_interval=settings.WORKER_HEARTBEAT_SECONDS,
             stalled_worker_timeout=settings.WORKER_DEAD_AFTER_SECONDS,
-            fetch_job_polling_interval=2.0,
+            # Nobody wakes the worker when a lock comes free: the next event of the same object waits for this.
+            fetch_job_polling_interval=0.25,
             abort_job_polling_interval=5.0,
             shutdown_graceful_timeout=_GRACE_SECONDS,
             delete_jobs="successful",

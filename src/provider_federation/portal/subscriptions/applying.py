@@ -113,6 +113,7 @@ def apply_invoice(fresh: StripeInvoice, *, seen: int) -> SubscriptionInvoice:
     """Write what a subscription billed. `Foreign` when the subscription or its customer is not ours."""
     subscription = _subscription_of(fresh)
     with transaction.atomic():
+        lock_client(subscription.instance_id)
         found = SubscriptionInvoice.objects.select_for_update().filter(stripe_invoice_id=fresh.id).first()
         row = found or SubscriptionInvoice(stripe_invoice_id=fresh.id, version=0)
         if row.version != seen:
@@ -179,9 +180,13 @@ def _since(row: Subscription, fresh: StripeSubscription | None) -> datetime:
 
 def _locked_row(fresh: StripeSubscription) -> Subscription:
     expected = _expected_row(fresh)
-    # The client first, then its subscription: everybody takes these locks in this order.
-    Instance.objects.select_for_update(no_key=True).get(pk=expected.instance_id)
+    lock_client(expected.instance_id)
     return Subscription.objects.select_for_update().select_related("instance").get(pk=expected.pk)
+
+
+def lock_client(instance_id: UUID) -> None:
+    """The client first, then its subscription and its invoices: everybody takes these locks in this order."""
+    Instance.objects.select_for_update(no_key=True).get(pk=instance_id)
 
 
 def _expected_row(fresh: StripeSubscription) -> Subscription:

@@ -27,6 +27,7 @@ from provider_federation.portal.subscriptions.account import (
 from provider_federation.portal.subscriptions.applying import (
     SUBSCRIPTION_MARK,
     Foreign,
+    lock_client,
     note_plan,
     refresh_invoice,
     refresh_subscription,
@@ -484,18 +485,14 @@ def _give_up(row: Subscription, failure: StripeFailed) -> None:
 
 def _end_free(row: Subscription, *, actor: str) -> Subscription:
     with transaction.atomic():
+        lock_client(row.instance_id)
         locked = Subscription.objects.select_for_update().get(pk=row.pk)
         if not locked.ended:
             _end(locked, clock.now())
             note_plan(locked)
             update_entitlement(locked.instance)
-            record(
-                Kind.SUBSCRIPTION_CANCELLED,
-                actor,
-                f"subscription:{row.pk}",
-                immediate=True,
-                status=locked.status,
-            )
+            facts = {"immediate": True, "status": locked.status}
+            record(Kind.SUBSCRIPTION_CANCELLED, actor, f"subscription:{row.pk}", **facts)
     return locked
 
 
