@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check fuzz pins format bench-transport bench-protocol clean bench-reports bench-billing
+.PHONY: help demo test check fuzz pins format bench-transport bench-protocol bench-asgi clean bench-reports bench-billing
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
@@ -46,6 +46,9 @@ bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the port
 
 bench-protocol: $(VENV)/.bench  ## signing and verifying beside bare cryptography, other libraries, and none; writes docs/performance.md
 	$(BIN)/python bench/protocol.py
+
+bench-asgi: $(VENV)/.bench      ## requests a second under uvicorn with verification and without, on three stacks
+	$(BIN)/python bench/asgi.py
 
 bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoices; writes its section of docs/performance.md
 	$(BIN)/python bench/reports.py

@@ -362,6 +362,7 @@ def test_adding_an_instance_says_what_is_wrong(visitor):
     page.get_by_label("Instance name").fill("elm")
     page.get_by_label("Client org id").fill("org_elm")
     page.get_by_label("Base URL").fill("http://169.254.169.254/")
+    page.get_by_text("Without a code: type in a key").click()
     page.get_by_label("Key id").fill("k1")
     page.get_by_label("Secret").fill(secrets.token_urlsafe(32))
     page.get_by_role("button", name="Add and check").click()

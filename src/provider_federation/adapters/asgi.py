@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
 from provider_federation.adapters.asgi_answer import SigningSend, send_response
 from provider_federation.adapters.asgi_wire import (
     App,
+    Fields,
     Receive,
     Scope,
     Send,
@@ -17,11 +17,12 @@ from provider_federation.adapters.asgi_wire import (
     replaying,
     request_of,
 )
-from provider_federation.adapters.gate import Gate, GateOptions, with_body
-from provider_federation.protocol import Key, Refused, Request
+from provider_federation.adapters.gate import Gate, GateOptions, check_length
+from provider_federation.protocol import Key, Refused, Request, Response
 from provider_federation.protocol.grammar import FEDERATION_HEADERS
 
-T = TypeVar("T")
+Proven = tuple[Request, Key | None, bytes]
+"""The request, the key to answer with, and the body."""
 
 SCOPE_KEY = "provider_federation"
 _FEDERATION = frozenset(name.encode() for name in FEDERATION_HEADERS)  # ASGI has them in lower case
@@ -48,36 +49,43 @@ class FederationMiddleware:
         """One ASGI connection."""
         if scope["type"] == "http":
             scope[SCOPE_KEY] = None
-            if self.gate.enabled and not _FEDERATION.isdisjoint(dict(scope["headers"])):
-                await self._federated(scope, receive, send)
+            fields = dict(scope["headers"]) if self.gate.enabled else {}  # `Request` has also what came twice
+            if not _FEDERATION.isdisjoint(fields):
+                await self._federated(scope, fields, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    async def _federated(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = request_of(scope, self.gate.prefix)
+    async def _federated(self, scope: Scope, fields: Fields, receive: Receive, send: Send) -> None:
         try:
-            signer, body = await self._proven(request, scope, receive)
+            request, signer, body = await self._proven(scope, fields, receive)
         except Refused as refused:
-            refusal, audited = refused, self.gate.on_refused is not None
-            answer = await self._run(audited, lambda: self.gate.refuse(refusal, request))
+            answer = await self._refuse(refused, request_of(scope, self.gate.prefix))
             await send_response(scope, send, answer, last=True)
         except ConnectionError:  # the caller left in the middle of the body; nobody waits for an answer
             return
         else:
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
+            if not _OTHER_IDENTITIES.isdisjoint(fields):
+                scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
             await self._answered(request, signer, scope, replaying(body, receive), send)
 
-    async def _proven(self, request: Request, scope: Scope, receive: Receive) -> tuple[Key | None, bytes]:
-        """The key to answer with, and the body; the Principal goes into the scope. Refused."""
-        gate = self.gate
-        claim = None if is_small(scope) else gate.check_head(request)
-        body = await read_body(receive, request, gate.most_body())
-        if claim is None:  # all checks at once cost less than two steps
-            whole = with_body(request, body)
-            scope[SCOPE_KEY], signer = await self._run(gate.blocking, lambda: gate.verify(whole))
-            return signer, body
-        scope[SCOPE_KEY] = await self._run(gate.blocking, lambda: gate.admit(claim, request, body))
-        return gate.signer(claim), body
+    async def _refuse(self, refused: Refused, request: Request) -> Response:
+        refuse, audited = self.gate.refuse, self.gate.on_refused is not None
+        return await asyncio.to_thread(refuse, refused, request) if audited else refuse(refused, request)
+
+    async def _proven(self, scope: Scope, fields: Fields, receive: Receive) -> Proven:
+        gate, limit = self.gate, self.gate.most_body()
+        if is_small(fields):  # all checks at once cost less than two steps
+            body = await read_body(receive, limit)
+            request = request_of(scope, gate.prefix, body)
+            proven = await asyncio.to_thread(gate.verify, request) if gate.blocking else gate.verify(request)
+            scope[SCOPE_KEY], signer = proven
+            return request, signer, body
+        request = request_of(scope, gate.prefix)
+        claim = gate.check_head(request)
+        check_length(fields.get(b"content-length", b"0").decode("latin-1"), limit)
+        body = await read_body(receive, limit)
+        scope[SCOPE_KEY] = await asyncio.to_thread(gate.admit, claim, request, body)  # much to digest
+        return request, gate.signer(claim), body
 
     async def _answered(
         self, request: Request, signer: Key | None, scope: Scope, receive: Receive, send: Send
@@ -85,14 +93,11 @@ class FederationMiddleware:
         if signer is None:
             await self.app(scope, receive, send)
             return
+        gate = self.gate
         signing = SigningSend(
-            scope, send, lambda answer: self.gate.answer(answer, request, signer), self.gate.max_answer
+            scope, send, lambda answer: gate.answer(answer, request, signer), gate.max_answer
         )
         try:
             await self.app(scope, receive, signing)
         finally:
-            await signing.close(lambda: self.gate.failed(request, signer))
-
-    @staticmethod
-    async def _run(in_thread: bool, step: Callable[[], T]) -> T:
-        return await asyncio.to_thread(step) if in_thread else step()
+            await signing.close(lambda: gate.failed(request, signer))

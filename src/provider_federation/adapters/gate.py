@@ -113,17 +113,14 @@ class Gate:
             raise ValueError('a prefix is a path like "/tenant", without a slash at its end')
         self.keyring, self.policy, self.replay, self.now = keyring, policy, replay, now
         self.ratchet = ratchet or _ratchet_of(replay)
+        # Whether `verify` and `admit` do I/O and belong in a thread.
+        self.blocking = any(getattr(store, "blocking", False) for store in (replay, self.ratchet))
         self.response_key = response_key
         self.prefix = prefix
         self.enabled = enabled
         self.on_refused = on_refused
         self.failures = failures or FailureCounter()
         self.max_answer = max_answer
-
-    @property
-    def blocking(self) -> bool:
-        """Whether `admit` does I/O and belongs in a thread."""
-        return any(getattr(store, "blocking", False) for store in (self.replay, self.ratchet))
 
     def most_body(self) -> int:
         """How many bytes a request's body may have."""
@@ -140,12 +137,16 @@ class Gate:
         """
         if not request.authority:
             raise Refused("bad_framing")
-        principal = _guarded(
-            lambda: verify(
-                request, self.keyring, self.policy, now=self.now(), replay=self.replay, ratchet=self.ratchet
+        ring, now = self.keyring, self.now
+        try:
+            principal = verify(
+                request, ring, self.policy, now=now(), replay=self.replay, ratchet=self.ratchet
             )
-        )
-        key = self.keyring.get(principal.key_id) if principal.scheme == "v2" else None
+            key = ring.get(principal.key_id) if principal.scheme == "v2" else None
+        except Refused:
+            raise
+        except Exception:  # noqa: BLE001  as `_guarded`, which would cost two calls
+            raise _fault() from None
         if request.method not in SAFE_METHODS and not principal.may_write:
             raise Refused("scope_not_allowed", key_id=principal.key_id, signer=key)
         return principal, key and answer_key(key, self.response_key)
@@ -190,13 +191,13 @@ class Gate:
     def _signed(self, response: Response, request: Request, signer: Key) -> Response:
         bodiless = request.method == "HEAD" or response.status in _BODILESS
         body = b"" if bodiless else response.body
-        headers, names = [], []
+        headers, is_typed = [], False
         for pair in response.headers:
             name = pair[0].lower()
             if name not in _OURS:
                 headers.append(pair)
-                names.append(name)
-        if "content-type" not in names:
+                is_typed = is_typed or name == "content-type"
+        if not is_typed:
             headers.append(("Content-Type", "application/octet-stream"))
         if not bodiless:
             headers.append(("Content-Length", str(len(body))))
@@ -252,11 +253,6 @@ def check_length(declared: str, limit: int) -> int:
     return int(declared)
 
 
-def with_body(head: Request, body: bytes) -> Request:
-    """The same request, its body read."""
-    return Request(head.method, head.target, head.authority, head.headers, body, head.peer)
-
-
 def _ratchet_of(replay: Any) -> Ratchet:
     return replay if hasattr(replay, "is_set") and hasattr(replay, "set") else MemoryRatchet()
 
@@ -278,5 +274,9 @@ def _guarded(step: Callable[[], T]) -> T:
     except Refused:
         raise
     except Exception:  # noqa: BLE001  logged, and answered as a 500 that tells nothing
-        _log.exception("a federation request could not be checked")
-        raise Refused("internal_error") from None
+        raise _fault() from None
+
+
+def _fault() -> Refused:
+    _log.exception("a federation request could not be checked")
+    return Refused("internal_error")

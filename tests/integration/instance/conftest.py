@@ -27,6 +27,8 @@ from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connection
 
+from provider_federation.instance.federation.keyring import PAIR
+from provider_federation.instance.federation.replay import replay_store
 from provider_federation.instance.leads.models import Customer, Lead
 from provider_federation.instance.leads.services import add_customer, add_lead, convert_lead
 from provider_federation.kit import clock
@@ -302,7 +304,10 @@ def _server(
 
 @pytest.fixture
 def server(_server: Server, transactional_db: None) -> Server:
-    """The served instance, its database empty."""
+    """The served instance, its database empty, and no portal that has spoken v2: the replay store outlives the tests'
+    database.
+    """
+    replay_store().reset(PAIR)
     return _server
 
 

@@ -486,5 +486,6 @@ def test_the_openapi_file_describes_every_route(server: Any) -> None:
         "/api/webhooks/stripe",
         "/api/federation/enrol",
         "/api/federation/keys",
+        "/api/federation/entitlements",
     }
     assert json.dumps(described)

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from provider_federation.kit import clock
 from provider_federation.money import format_amount
-from provider_federation.portal.billing_runs.models import BillingRun
+from provider_federation.portal.billing_runs.models import BillingRun, ItemState
 from provider_federation.portal.dashboard.modes import misfits, mode_fits
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.models import CallStatus, FleetRun
@@ -133,8 +133,9 @@ def _unfinished_invoices() -> Item | None:
 
 
 def _plan_to_approve() -> Item | None:
-    """The newest run whose plan waits, or that is approved and not billed."""
-    run = BillingRun.objects.filter(status__in=("planned", "approved")).order_by("-created_at").first()
+    """The newest run with something to bill that waits to be approved, or approved waits to be billed."""
+    waiting = BillingRun.objects.filter(status__in=("planned", "approved"), items__state=ItemState.READY)
+    run = waiting.order_by("-created_at").first()
     if run is None:
         return None
     waits = "waits for approval" if run.status == "planned" else "is approved and not billed yet"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 from tests.integration.instance.federation.portal_rig import offer, pair
@@ -20,12 +18,6 @@ LIST = "/api/billing/list"
 CREATE = "/api/billing/invoices.create"
 SEND = "/api/integrations/stripe/create-hosted-invoice"
 POLICY = "/api/federation/policy"
-
-
-@pytest.fixture(autouse=True)
-def _no_ratchet(server: Any) -> None:
-    """The replay store outlives the tests' database."""
-    services.reset_ratchet()
 
 
 def said(answer: httpx.Response, status: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Keys that both sides agree on, with a real instance: enrolment, rotation, revocation, the ratchet."""
+"""Keys that both sides agree on, with a real instance: enrolment, rotation, revocation, the ratchet; and their page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from tests.integration.portal.directory.paired_instance import SECRET, RealInstance, real_instance
 
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.directory import queries, services
 from provider_federation.portal.directory.models import Instance, InstanceKey, KeyStatus
+from provider_federation.portal.operators.models import Operator
 from provider_federation.portal.shim import BadAnswer, Call, call_now
 
 pytestmark = pytest.mark.django_db
@@ -171,3 +173,65 @@ def test_a_signed_refusal_tells_the_difference_of_the_clocks(paired, tmp_path, m
     assert abs(outcome.clock_offset_ms - 1_200_000) < 3_000
     assert "Its clock is 1" in outcome.sentence
     assert "ahead of ours" in outcome.sentence
+
+
+@pytest.fixture
+def acme(there) -> Instance:
+    return add(there)
+
+
+def signed_in(role: str) -> Client:
+    client = Client()
+    person = Operator.objects.create(email=f"{role}@keys.example", role=role)
+    client.force_login(person, "allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+def post(client: Client, acme: Instance, what: str, **fields: str) -> str:
+    """The Keys page after an action, asked for with the version that the page showed."""
+    page = f"/instances/{acme.pk}/keys/"
+    seen = Instance.objects.get(pk=acme.pk).version
+    target = f"/instances/{acme.pk}/{what}/"
+    answer = client.post(target, {"version": seen, **fields}, follow=True)
+    assert answer.redirect_chain == [(page, 302)], answer.content.decode()
+    return answer.content.decode()
+
+
+def test_pairing_rotating_revoking_and_resetting_by_the_forms(there, acme) -> None:
+    admin = signed_in("admin")
+    assert "Paired: the instance took a new key" in post(admin, acme, "keys/enrol", code=there.code())
+    old = queries.current_key(acme)
+    assert "Rotated: the new key is in use" in post(admin, acme, "keys/rotate")
+    new = queries.current_key(acme)
+    assert new != old
+    assert "Revoked: this portal never signs with it again" in post(admin, acme, f"keys/{old.pk}/revoke")
+    assert InstanceKey.objects.get(pk=old.pk).status == KeyStatus.REVOKED
+    assert Instance.objects.get().v2_since is not None
+    assert "Legacy keys may sign for this instance again" in post(admin, acme, "ratchet/reset")
+    assert Instance.objects.get().v2_since is None
+    conflict = admin.post(
+        f"/instances/{acme.pk}/keys/rotate/", {"version": "1"}, follow=True
+    ).content.decode()
+    assert "Rotated" not in conflict
+    assert queries.current_key(acme) == new
+
+
+def test_a_pair_is_made_shown_by_its_public_half_and_confirmed_when_the_instance_has_it(acme) -> None:
+    admin = signed_in("admin")
+    page = post(admin, acme, "keys/make")
+    waiting = queries.pending_key(acme)
+    assert waiting.public_key in page
+    assert waiting.sealed not in page
+    assert "it is in use" not in post(admin, acme, "keys/confirm")  # the instance does not know it yet
+    assert queries.pending_key(acme) == waiting
+    assert "it is in use" not in post(admin, acme, "keys/enrol", code="pf-guess")
+    assert "PROVIDER_KEYS_JSON=" in page
+    assert waiting.key_id in page
+
+
+def test_who_only_reads_changes_no_key(acme) -> None:
+    reader = signed_in("support")
+    assert reader.get(f"/instances/{acme.pk}/keys/").status_code == 200
+    for what in ("keys/enrol", "keys/make", "keys/confirm", "keys/rotate", "ratchet/reset"):
+        assert reader.post(f"/instances/{acme.pk}/{what}/", {"version": "1"}).status_code == 403
+    assert not InstanceKey.objects.exists()

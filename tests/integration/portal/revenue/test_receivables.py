@@ -243,3 +243,29 @@ def test_ages_stand_side_by_side_by_currency(books, billed, api):
     assert [(one["currency"], one["outstandingCents"]) for one in answer["ages"]] == [("usd", 20_300)]
     assert answer["items"][0]["daysOverdue"] == 0
     assert api.get(f"{BASE}/receivables?overdue=true").json()["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        *((text, "invalid_field") for text in ("1.5", '"100"', "1e9", '"\u0661\u0662"', "-0", "-1", "0", "true", f"{10**15}", "1." + "0" * 30)),
+        *((text, "bad_json") for text in ("NaN", "Infinity", "-Infinity")),
+    ],
+)  # fmt: skip
+def test_threat_165_an_amount_that_is_no_number_of_cents(billed, api, text, why):
+    bodies = {
+        "/refunds": f'{{"reference": "r", "amountCents": {text}}}',
+        "/credit-notes": f'{{"reference": "c", "lines": [{{"position": 1, "amountCents": {text}}}]}}',
+    }
+    for path, body in bodies.items():
+        answer = api.post(f"{BASE}/{at(billed, path)}", body, content_type="application/json")
+        assert (answer.status_code, reason(answer.json())) == (400, why)
+    assert Refund.objects.count() == CreditNote.objects.count() == 0
+
+
+def test_threat_166_a_credit_above_the_total_is_refused(billed, api):
+    lines = [{"position": 1, "amountCents": 20_001}]
+    assert reason(ask(api, at(billed, "/credit-notes"), {"reference": "c", "lines": lines}, status=422)) == (
+        "credit_refused"
+    )
+    assert CreditNote.objects.count() == 0

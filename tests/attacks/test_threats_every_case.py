@@ -1,4 +1,6 @@
-"""Every case of area A has a test that carries its number, and every departure is written down."""
+"""Every case of the areas A (protocol), C (webhooks) and D (billing) has a test that carries its number, and every
+departure is written down.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,37 @@ import json
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-CASES = {case["id"]: case for case in json.loads((Path(__file__).parent / "cases.json").read_text())}
+ROOT = Path(__file__).parents[2]
+CASES = {case["id"]: case for case in json.loads((Path(__file__).parent / "threats.json").read_text())}
 NUMBERED = re.compile(r"test_threats?_((?:\d{3}_)+)")
 # What docs/security.md says about them is held against the tests here.
-DEPARTURES = {7, 14, 21, 33, 39, 51, 54, 58, 61, 62, 71, 78, 79, 81, 82, 93, 94}
+DEPARTURES = {
+    7,
+    14,
+    21,
+    33,
+    39,
+    51,
+    54,
+    58,
+    61,
+    62,
+    71,
+    78,
+    79,
+    81,
+    82,
+    93,
+    94,
+    149,
+    158,
+    165,
+    166,
+    167,
+    169,
+    170,
+    173,
+}
 
 
 def _numbers() -> set[int]:
