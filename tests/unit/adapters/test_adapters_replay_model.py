@@ -52,7 +52,9 @@ class Model(RuleBasedStateMachine):
         except ReplayStoreFull:
             assert sum(until >= self.now for until in self.accepted.values()) >= CAPACITY
             return
-        if pair in self.accepted and self.accepted[pair] >= self.now:
+        # Once the clock was past its end it may be forgotten, whatever the clock says now; what then keeps the
+        # same signature out is the time in it, as below.
+        if pair in self.accepted and self.accepted[pair] >= max(self.now, self.newest):
             assert not is_first
         if is_first:
             # Never twice for the same signature, which has one time: neither now nor when the clock steps back.
