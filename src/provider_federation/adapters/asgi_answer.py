@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from provider_federation.adapters.asgi_wire import Message, Scope, Send
 from provider_federation.protocol import Response
@@ -10,12 +11,17 @@ from provider_federation.protocol import Response
 
 async def send_response(scope: Scope, send: Send, response: Response, *, last: bool = False) -> None:
     """The whole response; `last` ends the connection with it, because the request's body may be unread."""
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    headers = [(_name(name), value.encode("latin-1")) for name, value in response.headers]
     if last and scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else response.body
     await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=512)
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 class SigningSend:
