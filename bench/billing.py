@@ -2,6 +2,12 @@
 
 `make bench-billing` (ARGS=--clients=200 for a quick look). Everything runs on this machine: an embedded PostgreSQL, the
 Stripe simulator in a process of its own, one process that answers for all instances, and the worker's threads here.
+
+Two rounds, each with its own database and simulator. `bare`: the simulator answers as fast as it can, so that the
+portal's own work, the simulator's and the database's share this machine's cores; four calls at once. `far`: each call
+takes as long as one to Stripe does, and as many are under way as a worker as it is set up by default makes. The bare
+loop makes the same four calls through the same StripeAccount with as many at once; it keeps no journal, asks no
+instance and writes no ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +30,8 @@ from typing import Any
 
 from provider_federation.kit import clock
 
-MONTH, THREADS, LEADS, AI = "2026-02", 4, 3, "7.5"
+MONTH, JOBS, LEADS, AI = "2026-02", 4, 3, "7.5"
+FAR_SECONDS, FAR_AT_ONCE = 0.15, 4
 PLAN_SECONDS, RATIO = 30.0, 0.80
 _ORG = "org_{}"
 
@@ -32,25 +39,42 @@ _ORG = "org_{}"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that each call to Stripe takes")
+    parser.add_argument(
+        "--latency", type=float, default=None, help="one round only: seconds that a call to Stripe takes"
+    )
+    parser.add_argument("--at-once", type=int, default=1, help="calls under way at once in each of four jobs")
     parser.add_argument("--answer-for-instances", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.answer_for_instances:
         answer_for_instances()
         return 0
+    if chosen.latency is None:
+        return rounds(chosen.clients)
     with tempfile.TemporaryDirectory(prefix="pf-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        return measure(chosen.clients, Path(folder), chosen.latency)
+        return measure(chosen.clients, Path(folder), chosen.latency, chosen.at_once)
 
 
-def measure(clients: int, folder: Path, latency: float = 0.0) -> int:
+def rounds(clients: int) -> int:
+    """Each in a process of its own; the worst exit code."""
+    bare = ["--latency=0", "--at-once=1"]
+    far = [f"--latency={FAR_SECONDS}", f"--at-once={FAR_AT_ONCE}"]
+    command = [sys.executable, __file__, f"--clients={clients}"]
+    return max([subprocess.run([*command, *one], check=False).returncode for one in (bare, far)])
+
+
+def measure(clients: int, folder: Path, latency: float, at_once: int) -> int:
     simulator, sim_url = _process(
         "from provider_federation.cli import main; main()", "stripe-sim", "--port", "0"
     )
     usage, usage_url = _process(f"import runpy, sys; sys.argv[0] = {__file__!r}; runpy.run_path({__file__!r}, run_name='__main__')", "--answer-for-instances")  # fmt: skip
     try:
-        _set_up(folder, sim_url)
-        bench = Bench(clients, usage_url)
+        _set_up(folder, sim_url, at_once)
+        print(
+            f"\n{clients} clients, {JOBS} jobs, {at_once} calls at once in each, {latency:g} s a call",
+            flush=True,
+        )
+        bench = Bench(clients, usage_url, at_once)
         if latency:
             _slow_down(sim_url, latency)
         results = {
@@ -69,7 +93,7 @@ def measure(clients: int, folder: Path, latency: float = 0.0) -> int:
 class Bench:
     """The rows and accounts of one run; each method is one measurement."""
 
-    def __init__(self, clients: int, usage_url: str) -> None:
+    def __init__(self, clients: int, usage_url: str, at_once: int) -> None:
         from provider_federation.portal.directory.keys import NewKey, seal_key
         from provider_federation.portal.directory.models import Instance
 
@@ -84,6 +108,7 @@ class Bench:
         for instance in self.instances:
             seal_key(instance, NewKey(f"key-{instance.org_id}", "a bench's secret, thirty-two chars")).save()
         self.grown = 0.0
+        self.at_once = at_once
 
     def plan(self) -> float:
         """Seconds from readings that are there to a hashed plan."""
@@ -124,10 +149,10 @@ class Bench:
             account.finalize_invoice(made.id, idempotency_key=f"{customer}/3")
             account.send_invoice(made.id, idempotency_key=f"{customer}/4")
 
-        return self._in_threads(bill, customers)
+        return self._in_threads(bill, customers, JOBS * self.at_once)
 
     def execute(self) -> float:
-        """Plan approved, shards worked on by as many threads as the bare loop had."""
+        """Plan approved, shards worked on with as many calls at once as the bare loop had."""
         from django.db import close_old_connections
 
         from provider_federation.portal.billing_runs import services
@@ -155,7 +180,7 @@ class Bench:
             services.execute_items(self.run.pk, shard)
             close_old_connections()
 
-        rate = self._in_threads(work, shards)
+        rate = self._in_threads(work, shards, JOBS)
         self.grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         self.run.refresh_from_db()
         assert self.run.status == "done", self.run.status
@@ -171,12 +196,12 @@ class Bench:
                 idempotency_key=f"c/{one.pk}",
             ).id
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(JOBS) as pool:
             yield from pool.map(make, self.instances)
 
-    def _in_threads(self, work: Any, things: list[Any]) -> float:
+    def _in_threads(self, work: Any, things: list[Any], threads: int) -> float:
         began = time.perf_counter()
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, things))
         return len(self.instances) / (time.perf_counter() - began)
 
@@ -229,15 +254,7 @@ def answer_for_instances() -> None:
 
         def do_GET(self) -> None:
             org = self.headers["X-Provider-KeyId"].removeprefix("key-")
-            items = _leads(org)
-            content = json.dumps(
-                {
-                    "ok": True, "clientOrgId": org, "currency": "usd",
-                    "period": {"label": MONTH, "start": "2026-02-01T00:00:00Z", "end": "2026-03-01T00:00:00Z", "closed": True},
-                    "leads": {"count": len(items), "items": items, "nextCursor": None},
-                    "ai": {"cost": AI, "currency": "usd", "calls": 1, "capCents": 5000},
-                }
-            ).encode()  # fmt: skip
+            content = _content(org)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -251,6 +268,18 @@ def answer_for_instances() -> None:
     server.daemon_threads = True
     print(f"instances at http://127.0.0.1:{server.server_port} ", flush=True)
     server.serve_forever()
+
+
+def _content(org: str) -> bytes:
+    items = _leads(org)
+    return json.dumps(
+        {
+            "ok": True, "clientOrgId": org, "currency": "usd",
+            "period": {"label": MONTH, "start": "2026-02-01T00:00:00Z", "end": "2026-03-01T00:00:00Z", "closed": True},
+            "leads": {"count": len(items), "items": items, "nextCursor": None},
+            "ai": {"cost": AI, "currency": "usd", "calls": 1, "capCents": 5000},
+        }
+    ).encode()  # fmt: skip
 
 
 def _process(code: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
@@ -268,13 +297,14 @@ def _slow_down(sim_url: str, seconds: float) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def _set_up(folder: Path, sim_url: str) -> None:
+def _set_up(folder: Path, sim_url: str, at_once: int) -> None:
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "provider_federation.portal.settings",
         "PROVIDER_FEDERATION_ENV": "development",
         "PORTAL_DATA_DIR": str(folder),
         "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
-        "PORTAL_DB_POOL": str(THREADS + 4),
+        "PORTAL_DB_POOL": str(JOBS + 4),
+        "PORTAL_BILLING_CALLS_AT_ONCE": str(at_once),
         "PROVIDER_STRIPE_SECRET_KEY": "sk_test_bench_run",
         "STRIPE_API_BASE": sim_url,
         "DATABASE_URL": "",

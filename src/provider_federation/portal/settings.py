@@ -83,6 +83,8 @@ except (ValueError, ZoneInfoNotFoundError):
 # Months behind the billed one whose usage is read again for what came late (docs/money.md, "Late usage").
 BILLING_LATE_MONTHS = _env.integer("PORTAL_BILLING_LATE_MONTHS", 2, low=0, high=12)
 BILLING_FOUR_EYES = _env.flag("PORTAL_BILLING_FOUR_EYES")  # who planned a run may not approve it
+# Calls to Stripe under way at once in one job of a billing run; every job of the worker has as many.
+BILLING_CALLS_AT_ONCE = _env.integer("PORTAL_BILLING_CALLS_AT_ONCE", 4, low=1, high=32)
 # Calls a second to the provider's Stripe account, over all processes; 0 is no limit of ours.
 STRIPE_CALLS_A_SECOND = _env.integer(
     "PROVIDER_STRIPE_CALLS_PER_SECOND",

@@ -7,8 +7,11 @@ whoever meets anything else (a refusal, no answer, another worker) steps aside w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from provider_federation.stripe_account.account import StripeAccount
 from provider_federation.stripe_account.errors import StripeFailed
@@ -23,25 +26,52 @@ _YOUNG = timedelta(minutes=5)
 
 
 def place_abreast(
-    account: StripeAccount, orders: Iterable[InvoiceOrder], journal: ManyJournal, *, now: Now
+    account: StripeAccount,
+    orders: Iterable[InvoiceOrder],
+    journal: ManyJournal,
+    *,
+    now: Now,
+    at_once: int = 1,
 ) -> Mapping[str, StripeInvoice | StripeFailed]:
     """Finalised and sent invoices by the orders' keys, or what Stripe or the journal said against one.
 
     For orders of customers that exist, which the caller vouches for (see `place_invoice`). An order that is not
     in the answer, because somebody else has begun it or it took too long, is one for `place_invoice`; so is one with
-    a StripeFailed, unless that is the journal's own.
+    a StripeFailed, unless that is the journal's own. `at_once` calls are under way at a time, in threads of their own
+    when that is more than one; the journal is only ever called in the caller's.
     """
     ended: dict[str, StripeInvoice | StripeFailed] = {}
     lanes = {
         order.key: Placement(account, order, journal, now=now, vouched=True, known={}) for order in orders
     }
     taken: dict[str, tuple[Step, Done]] = {}
-    while lanes:
-        begun_at = now()
-        steps = _turn(lanes, taken, journal, begun_at, ended)
-        taken = _calls(steps, begun_at, now, ended)
-        lanes = {key: lane for key, lane in lanes.items() if key in taken}
+    with _mapping(at_once) as side_by_side:
+        while lanes:
+            begun_at = now()
+            steps = _turn(lanes, taken, journal, begun_at, ended)
+            take = partial(_call, begun_at=begun_at, now=now)
+            taken = {}
+            for key, outcome in zip(steps, side_by_side(take, steps.values()), strict=True):
+                if isinstance(outcome, Done):
+                    taken[key] = steps[key], outcome
+                elif outcome is not None:
+                    ended[key] = outcome
+            lanes = {key: lane for key, lane in lanes.items() if key in taken}
     return ended
+
+
+_Map = Callable[
+    [Callable[[Step], Done | StripeFailed | None], Iterable[Step]], Iterable[Done | StripeFailed | None]
+]
+
+
+@contextmanager
+def _mapping(at_once: int) -> Iterator[_Map]:
+    if at_once == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(at_once, "stripe") as pool:
+        yield pool.map
 
 
 def _turn(
@@ -67,21 +97,13 @@ def _turn(
     return {key: step for key, step in steps.items() if key in new and key not in ended}
 
 
-def _calls(
-    steps: Mapping[str, Step],
-    begun_at: datetime,
-    now: Now,
-    ended: dict[str, StripeInvoice | StripeFailed],
-) -> dict[str, tuple[Step, Done]]:
-    taken = {}
-    for key, step in steps.items():
-        if abs(now() - begun_at) >= _YOUNG:
-            break
-        try:
-            taken[key] = step, take_first(step)
-        except StripeFailed as failure:
-            ended[key] = failure
-    return taken
+def _call(step: Step, *, begun_at: datetime, now: Now) -> Done | StripeFailed | None:
+    if abs(now() - begun_at) >= _YOUNG:
+        return None
+    try:
+        return take_first(step)
+    except StripeFailed as failure:
+        return failure
 
 
 def _outcome(lane: Placement) -> StripeInvoice | StripeFailed:

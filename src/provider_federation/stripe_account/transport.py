@@ -13,10 +13,13 @@ from typing import Any, Protocol
 
 import requests
 import stripe
+from requests.adapters import HTTPAdapter
 
 from provider_federation.stripe_account.errors import seconds_to_wait
 
 _CONNECT_SECONDS = 5.0
+_KEPT = 64
+"""Connections that wait for the next call: as many as calls may be under way at once."""
 
 
 class Pace(Protocol):
@@ -47,7 +50,10 @@ class DeadlineClient(stripe.RequestsClient):
     def __init__(self, deadline: float, pace: Pace | None = None) -> None:
         self._deadline = deadline
         self._pace = pace or NoPace()
-        super().__init__(timeout=(min(_CONNECT_SECONDS, deadline), deadline), session=requests.Session())
+        session = requests.Session()
+        session.mount("https://", HTTPAdapter(pool_maxsize=_KEPT))
+        session.mount("http://", HTTPAdapter(pool_maxsize=_KEPT))
+        super().__init__(timeout=(min(_CONNECT_SECONDS, deadline), deadline), session=session)
 
     # The base class says str and one argument more; its own subclasses differ from it just like this.
     def request(  # type: ignore[override]

@@ -25,7 +25,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.money import LimitsUsed, MoneyError, Period, Usage, UsageLead, parse_decimal
 from provider_federation.portal.database import lend_connection
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.directory.queries import target_of
+from provider_federation.portal.directory.queries import load_keys, target_of
 from provider_federation.portal.shim import (
     Answered,
     Call,
@@ -147,6 +147,7 @@ def pull_many(wanted: list[tuple[Instance, Period]]) -> dict[tuple[UUID, str], R
     """Many clients and months at once; each ends in its reading or in the Problem that stopped it."""
     results: dict[tuple[UUID, str], Reading | Problem] = {}
     pairs = []
+    load_keys([instance for instance, _ in wanted])
     for instance, period in wanted:
         try:
             pairs.append((instance, period, target_of(instance)))

@@ -12,6 +12,8 @@ from collections import deque
 
 from django.db import connection
 
+from provider_federation.portal.database import lend_connection
+
 _BLOCK = 4
 _BOOK = """
 INSERT INTO revenue_stripepace AS pace (account, free_at)
@@ -50,9 +52,11 @@ class DatabasePace:
         with self._lock:
             self._booked.clear()
         _run(_SLOW, account=self._account, length=seconds)
+        lend_connection()
 
     def _book(self) -> None:
         wait = _run(_BOOK, account=self._account, length=self._gap * _BLOCK)
+        lend_connection()  # who books may be a thread of a few calls' life
         first = time.monotonic() + max(0.0, wait)
         self._booked.extend(first + number * self._gap for number in range(_BLOCK))
 

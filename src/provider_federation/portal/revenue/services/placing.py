@@ -75,7 +75,9 @@ def place_together(
         lines[line.invoice_id].append(line)
     by_key = {row.order_key: row for row in rows}
     orders = [_order(row, customers[row.instance_id], lines[row.pk]) for row in rows]
-    ended = place_abreast(provider_account(), orders, DatabaseJournal(), now=clock.now)
+    ended = place_abreast(
+        provider_account(), orders, DatabaseJournal(), now=clock.now, at_once=settings.BILLING_CALLS_AT_ONCE
+    )
     placed = []
     for key, outcome in ended.items():
         if isinstance(outcome, StripeInvoice):
