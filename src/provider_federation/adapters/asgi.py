@@ -9,9 +9,11 @@ from provider_federation.adapters.asgi_answer import SigningSend, send_response
 from provider_federation.adapters.asgi_wire import (
     App,
     Fields,
+    Proven,
     Receive,
     Scope,
     Send,
+    drop_other_identities,
     is_small,
     read_body,
     replaying,
@@ -21,12 +23,8 @@ from provider_federation.adapters.gate import Gate, GateOptions, check_length
 from provider_federation.protocol import Key, Refused, Request, Response
 from provider_federation.protocol.grammar import FEDERATION_HEADERS
 
-Proven = tuple[Request, Key | None, bytes]
-"""The request, the key to answer with, and the body."""
-
 SCOPE_KEY = "provider_federation"
 _FEDERATION = frozenset(name.encode() for name in FEDERATION_HEADERS)  # ASGI has them in lower case
-_OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
 class FederationMiddleware:
@@ -64,8 +62,7 @@ class FederationMiddleware:
         except ConnectionError:  # the caller left in the middle of the body; nobody waits for an answer
             return
         else:
-            if not _OTHER_IDENTITIES.isdisjoint(fields):
-                scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
+            drop_other_identities(scope, fields)
             await self._answered(request, signer, scope, replaying(body, receive), send)
 
     async def _refuse(self, refused: Refused, request: Request) -> Response:
@@ -93,11 +90,10 @@ class FederationMiddleware:
         if signer is None:
             await self.app(scope, receive, send)
             return
-        gate = self.gate
         signing = SigningSend(
-            scope, send, lambda answer: gate.answer(answer, request, signer), gate.max_answer
+            scope, send, lambda answer: self.gate.answer(answer, request, signer), self.gate.max_answer
         )
         try:
             await self.app(scope, receive, signing)
         finally:
-            await signing.close(lambda: gate.failed(request, signer))
+            await signing.close(lambda: self.gate.failed(request, signer))

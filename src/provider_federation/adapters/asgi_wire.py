@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from provider_federation.protocol import Refused, Request
+from provider_federation.protocol import Key, Refused, Request
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -14,8 +14,11 @@ Fields = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Proven = tuple[Request, Key | None, bytes]
+"""The request, the key to answer with, and the body."""
 
 _SMALL = 65_536
+_OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
 def request_of(scope: Scope, prefix: str = "", body: bytes = b"") -> Request:
@@ -33,6 +36,12 @@ def request_of(scope: Scope, prefix: str = "", body: bytes = b"") -> Request:
 @lru_cache(maxsize=512)
 def _name(name: bytes) -> str:
     return name.decode("latin-1")
+
+
+def drop_other_identities(scope: Scope, fields: Fields) -> None:
+    """A proven request acts as its key and as nobody else."""
+    if not _OTHER_IDENTITIES.isdisjoint(fields):
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
 
 
 def is_small(fields: Fields) -> bool:

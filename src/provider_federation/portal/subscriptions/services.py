@@ -19,11 +19,7 @@ from provider_federation.money.plans import BASE
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions import queries
-from provider_federation.portal.subscriptions.account import (
-    price_of,
-    provider_account,
-    stripe_problems,
-)
+from provider_federation.portal.subscriptions.account import price_of, provider_account, stripe_problems
 from provider_federation.portal.subscriptions.applying import (
     SUBSCRIPTION_MARK,
     Foreign,
