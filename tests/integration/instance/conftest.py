@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -266,6 +267,18 @@ def _little_hashing() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_places(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """This process and its server share a replay store and a ratchet, and with no other test process."""
+    folder = tmp_path_factory.mktemp("instance-data")
+    for file in Path(settings.DATA_DIR).glob("*"):
+        if file.is_file() and not file.name.startswith("replay"):
+            shutil.copy(file, folder)
+    settings.DATA_DIR = folder
+    if connection.vendor == "postgresql":
+        settings.DATABASE_URL = database_url()
+
+
 @pytest.fixture(scope="session")
 def _stripe() -> Iterator[StripeDouble]:
     double = StripeDouble()
@@ -288,7 +301,7 @@ def stripe(_stripe: StripeDouble, settings: Any) -> Iterator[StripeDouble]:
 
 @pytest.fixture(scope="session")
 def _server(
-    django_db_setup: None,
+    _own_places: None,
     django_db_blocker: Any,
     tmp_path_factory: pytest.TempPathFactory,
     _stripe: StripeDouble,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from tests.integration.instance.conftest import STRIPE_KEY
 from tests.integration.instance.pages.conftest import World
 
 from provider_federation.instance.federation import services
@@ -86,6 +87,7 @@ def test_freezing_allowed_actions_and_the_daily_amount(owner: Client) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_parked_event_goes_round_again(stripe: Any, owner: Client, world: World) -> None:
+    stripe.control("/reset", key=STRIPE_KEY)  # whatever other tests left in the account
     target, to = f"/stripe-events/{world.parked.pk}/retry", "/stripe-events"
     assert target in text_of(owner, f"{to}?state=parked")
     assert "No event fits" in text_of(owner, f"{to}?state=applied")
