@@ -163,6 +163,7 @@ def killed_at(world: World, run: str, point: int) -> None:
     world.put_aside()
 
 
+@pytest.mark.xdist_group("billing-crash-points")  # the longest of all: beside the others, not before them
 def test_killed_at_every_point_of_a_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     count = points_of_a_run(world, "ada", "bea")
     runs = list(world.plan(count, "ada", "bea").values())
