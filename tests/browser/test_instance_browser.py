@@ -203,6 +203,9 @@ class Watched:
 
     def hold(self) -> None:
         """The promises of every page."""
+        # A click that leads to another page leaves a moment without any document.
+        self.page.wait_for_load_state("domcontentloaded")
+        expect(self.page.locator("main")).to_be_visible()
         assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.evaluate(
             "innerWidth"
         ), self.page.url

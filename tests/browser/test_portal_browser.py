@@ -250,6 +250,8 @@ class Visitor:
         self.holds(path)
 
     def holds(self, where: str) -> None:
+        # A click that leads to another page leaves a moment without any document.
+        self.page.wait_for_load_state("domcontentloaded")
         wide, window = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= window, f"{where} is {wide} px wide in a window of {window} px"
         assert self.faults == [], where
