@@ -25,7 +25,6 @@ import httpx
 import pytest
 import uvicorn
 from django.conf import settings
-from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connection
 
 from provider_federation.instance.federation.keyring import PAIR
@@ -256,15 +255,6 @@ class StripeDouble:
     @property
     def account(self) -> StripeAccount:
         return StripeAccount(STRIPE_KEY, self.url)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _little_hashing() -> Iterator[None]:
-    """The hasher of production with the least work: most tests need somebody signed in, and none tests argon2."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, least in (("time_cost", 1), ("memory_cost", 8), ("parallelism", 1)):
-            patch.setattr(Argon2PasswordHasher, name, least)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
