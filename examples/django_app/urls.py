@@ -37,8 +37,8 @@ def create_invoice(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"ok": True, "invoice": invoice, "by": who}, status=201)
 
 
-def status(request: HttpRequest) -> JsonResponse:  # federation
-    return JsonResponse({"ok": True, "signed": request.federation is not None})  # federation
+def status(_request: HttpRequest) -> JsonResponse:  # federation
+    return JsonResponse({"ok": True, "enabled": True, "mode": "v2"})  # federation
 
 
 urlpatterns = [

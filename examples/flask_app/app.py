@@ -43,6 +43,5 @@ def create_invoice() -> tuple[dict[str, object], int]:
 
 
 @app.get("/api/system/federation.status")  # federation
-@federation.required  # federation
 def status() -> dict[str, object]:  # federation
-    return {"ok": True, "enabled": True, "mode": federation.principal.scheme}  # federation
+    return {"ok": True, "enabled": True, "mode": "v2"}  # federation

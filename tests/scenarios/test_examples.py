@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import urllib.error
@@ -15,10 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from provider_federation.portal.shim import Answered, Call, RefusedThere, Target, call_now
+from provider_federation.portal.directory import checks
+from provider_federation.portal.shim import Answered, Call, RefusedThere, Shim, Target, call_now
 from provider_federation.protocol import Key
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -42,7 +46,9 @@ APPS = {
 
 
 def _snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (EXAMPLES / "README.md").read_text(), re.DOTALL)
+    """The README's programs: the app, and who calls it."""
+    found = re.findall(r"   ```python\n(.*?)   ```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
+    return [textwrap.dedent(program) for program in found]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +131,16 @@ def test_a_portal_reads_and_writes(ports: dict[str, int], app: str) -> None:
     assert isinstance(made, Answered), made
     assert (made.status, made.data["by"], made.data["invoice"]["totalCents"]) == (201, "portal-1", 990)
     assert call_now(target, Call("GET", "/api/billing/list")).data["items"][0]["customer"] == "Café Zürich"  # type: ignore[union-attr]
-    assert isinstance(call_now(target, Call("GET", "/api/system/federation.status")), Answered)
+
+
+@pytest.mark.parametrize("app", ["fastapi", "flask", "django-wsgi", "django-asgi", "readme"])
+def test_the_portal_is_content_with_it(ports: dict[str, int], app: str) -> None:
+    async def check() -> checks.Check:
+        async with Shim(concurrency=2, per_host=2) as shim:
+            return await checks.probe(shim, _target(ports[app]))
+
+    content = checks.Check(True, "ok", "Answers signed calls.", ANY, "v2", scheme="v2")
+    assert asyncio.run(check()) == content
 
 
 @pytest.mark.parametrize("app", ["fastapi", "flask", "django-wsgi", "django-asgi"])

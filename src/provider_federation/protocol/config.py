@@ -201,6 +201,8 @@ def _response_key(text: str) -> Key | None:
     try:
         seed = key_material("ed25519", values)["secret"]
         key = Key(values["id"], "ed25519", seed, _public_key(seed))
+    except ConfigurationError:  # is a ValueError, and says what to install
+        raise
     except (KeyError, ValueError, TypeError):
         key = None
     if key is None or values.keys() != {"id", "secret"}:

@@ -53,10 +53,12 @@ async def probe(shim: Shim, target: Target) -> Check:
             anonymous.clock_offset_ms,
             mode,
         )
-    check = _read(await shim.call(target, Call("GET", STATUS_PATH, timeout=_SECONDS, attempts=2)), mode)
+    check = _read(
+        await shim.call(target, Call("GET", STATUS_PATH, timeout=_SECONDS, attempts=2)), mode, _scheme(target)
+    )
     if not check.ok:
         return check
-    return replace(check, scheme=_scheme(target), policy=await _policy(shim, target, check))
+    return replace(check, policy=await _policy(shim, target, check))
 
 
 def probe_now(target: Target) -> Check:
@@ -92,10 +94,11 @@ def _scheme(target: Target) -> str:
     return algorithm if algorithm in LEGACY_ALGORITHMS else "v2"
 
 
-def _read(signed: Outcome, mode: str) -> Check:
+def _read(signed: Outcome, mode: str, scheme: str) -> Check:
+    """A v2 answer is signed for this very request; a legacy one shows by its server time that it saw the signature."""
     if not isinstance(signed, Answered):
         return _failed(signed, mode)
-    if not isinstance(signed.data.get("serverTime"), str):
+    if scheme in LEGACY_ALGORITHMS and not isinstance(signed.data.get("serverTime"), str):
         return Check(
             False,
             "signature_ignored",
@@ -111,6 +114,7 @@ def _read(signed: Outcome, mode: str) -> Check:
         _short(signed.data.get("mode")) or mode,
         _short(signed.data.get("version")),
         _names(signed.data.get("capabilities")),
+        scheme,
     )
 
 
