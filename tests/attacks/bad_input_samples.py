@@ -237,6 +237,12 @@ PORTAL = {
     "POST /api/provider/billing/runs/{run_id}/retry": Sample(
         body=lambda _service: {"clientOrgIds": [], "reviewed": False}, path=_BILLING_RUN, answers=(404,)
     ),
+    "GET /api/provider/billing/ai-terms/{client_org_id}": Sample(
+        path={"client_org_id": "org_acme"}, reader=None
+    ),
+    "PUT /api/provider/billing/ai-terms/{client_org_id}": Sample(
+        lambda _service: {"capCents": 5_000, "markup": "0.1"}, path={"client_org_id": "org_acme"}
+    ),
     "GET /api/provider/billing/ledger": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "GET /api/provider/billing/reconcile": Sample(query={"clientOrgId": "org_acme"}, reader=None),
     "POST /api/provider/billing/reconciliations": Sample(

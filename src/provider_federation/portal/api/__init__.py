@@ -24,7 +24,7 @@ from provider_federation.portal.reconciliation.api import router as reconciliati
 from provider_federation.portal.reports.api import router as reports
 from provider_federation.portal.revenue.api import router as revenue
 from provider_federation.portal.revenue.webhook import router as webhooks
-from provider_federation.portal.subscriptions.api import entitlements
+from provider_federation.portal.subscriptions.api import ai_terms, entitlements
 from provider_federation.portal.subscriptions.api import router as subscriptions
 
 View = Callable[..., HttpResponseBase]
@@ -69,6 +69,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider", fleet)
     api.add_router("/provider/billing/subscriptions", subscriptions)
     api.add_router("/provider/billing/entitlements", entitlements)
+    api.add_router("/provider/billing/ai-terms", ai_terms)
     api.add_router("/provider/billing/runs", billing_runs)
     api.add_router("/provider/billing", revenue)
     api.add_router("/provider/billing", receivables)

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     ENTITLEMENT_CHANGED = "entitlement.changed"
     ENTITLEMENT_PUBLISHED = "entitlement.published"
     CUSTOMER_DELETED = "customer.deleted"
+    AI_TERMS_SET = "subscription.ai_terms_set"
     # revenue
     USAGE_INVOICED = "revenue.usage_invoiced"
     USAGE_HELD = "revenue.usage_held"

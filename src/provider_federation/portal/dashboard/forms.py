@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from provider_federation.money.amount import EXPONENTS
 from provider_federation.portal.directory.keys import NewKey
 from provider_federation.portal.directory.models import Algorithm, Instance, Scope
 from provider_federation.portal.operators.permissions import Role
+from provider_federation.portal.subscriptions.ai_terms import MARKUP_PLACES, MOST_MARKUP, AiTerms
 
 
 def _currencies() -> list[tuple[str, str]]:
@@ -313,3 +315,40 @@ class SubscriptionForm(forms.Form):
         required=False,
         help_text="Nothing is charged before they are over; the plan is in force from the start.",
     )
+
+
+class AiTermsForm(forms.Form):
+    """Cap and markup of a client's AI usage, from a month on that has not begun; the markup in percent."""
+
+    cap = forms.DecimalField(
+        label="Cap a month",
+        min_value=Decimal(0),
+        max_digits=11,
+        decimal_places=3,
+        help_text="At most this much AI usage is passed on, in the billing currency.",
+    )
+    markup = forms.DecimalField(
+        label="Markup, in percent",
+        min_value=Decimal(0),
+        max_value=MOST_MARKUP * 100,
+        decimal_places=MARKUP_PLACES - 2,
+        help_text="On top of what the usage cost; the cap holds for both together.",
+    )
+    first_month = forms.ChoiceField(
+        label="From", help_text="A month that has begun keeps its terms, and so does every month before it."
+    )
+
+    def __init__(self, data: Any, *, months: Sequence[str], **more: Any) -> None:
+        super().__init__(data, **more)
+        choice = self.fields["first_month"]
+        assert isinstance(choice, forms.ChoiceField)
+        choice.choices = [(month, month) for month in months]
+
+    def terms(self, currency: str) -> AiTerms:
+        """As the service takes them; after `is_valid`."""
+        data = self.cleaned_data
+        return AiTerms(round_half_up(data["cap"], currency), data["markup"] / 100)
+
+    @staticmethod
+    def initial_of(terms: AiTerms, currency: str) -> dict[str, Any]:
+        return {"cap": to_decimal(terms.cap_cents, currency), "markup": terms.percent}

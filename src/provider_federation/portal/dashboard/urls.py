@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from provider_federation.portal.dashboard.views import (
+    ai_terms,
     billing,
     instances,
     invoices,
@@ -37,6 +38,8 @@ urlpatterns = [
     path("instances/<uuid:instance_id>/ratchet/reset/", keys.reset_ratchet, name="reset-ratchet"),
     path("instances/<uuid:instance_id>/switch/", instances.switch_instance, name="switch-instance"),
     path("instances/<uuid:instance_id>/check/", instances.check_instance, name="check-instance"),
+    path("instances/<uuid:instance_id>/ai-terms/", ai_terms.ai_terms, name="ai-terms"),
+    path("instances/<uuid:instance_id>/ai-terms/set/", ai_terms.set_ai_terms, name="set-ai-terms"),
     path("runs/", runs.runs, name="runs"),
     path("runs/new/", runs.new_run, name="new-run"),
     path("runs/<uuid:run_id>/", runs.run, name="run"),

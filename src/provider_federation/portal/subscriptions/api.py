@@ -1,5 +1,6 @@
 """`/api/provider/billing/subscriptions`: who subscribes to what, and what a change costs (contract, section
-4); `/api/provider/billing/entitlements`: what each client may use, and which instance knows it.
+4); `/api/provider/billing/entitlements`: what each client may use, and which instance knows it;
+`/api/provider/billing/ai-terms`: what its AI usage costs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
+from provider_federation.portal.subscriptions import ai_terms as terms
 from provider_federation.portal.subscriptions import publishing, queries, services
 from provider_federation.portal.subscriptions.entitlements import grace_until
 from provider_federation.portal.subscriptions.export import subscriptions_csv
@@ -23,6 +25,10 @@ from provider_federation.portal.subscriptions.models import Status as Subscripti
 from provider_federation.portal.subscriptions.models import Subscription
 from provider_federation.portal.subscriptions.previews import proration_date_of
 from provider_federation.portal.subscriptions.schemas import (
+    AiTermsIn,
+    AiTermsOut,
+    AiTermsRowOut,
+    AiTermsSetOut,
     ChangedOut,
     ChangeIn,
     ChangeOut,
@@ -43,6 +49,7 @@ from provider_federation.portal.subscriptions.schemas import (
 
 router = Router(tags=["subscriptions"], by_alias=True)
 entitlements = Router(tags=["entitlements"], by_alias=True)
+ai_terms = Router(tags=["AI terms"], by_alias=True)
 _read, _manage = operator_or_token("billing.read"), operator_or_token("billing.manage")
 _FILTERS = ("clientOrgId", "planId", "status", "sort")
 
@@ -229,6 +236,32 @@ def publish_entitlement(request: HttpRequest, client_org_id: str) -> Status[Publ
     refuse_body(request)
     row = publishing.publish_again(get_by_org(client_org_id), actor=_actor(request))
     return Status(202, PublishedOut(entitlement=EntitlementOut.of(row)))
+
+
+@ai_terms.get(
+    "/{client_org_id}",
+    auth=_read,
+    response=AiTermsOut,
+    summary="Cap and markup of a client's AI usage: now, next, and as they were",
+)
+def get_ai_terms(request: HttpRequest, client_org_id: str) -> AiTermsOut:
+    refuse_unknown_query(request, ())
+    instance = get_by_org(client_org_id)
+    return AiTermsOut.of(instance, terms.view_ai_terms(instance))
+
+
+@ai_terms.put(
+    "/{client_org_id}",
+    auth=_manage,
+    response=AiTermsSetOut,
+    summary="Set both from a month on that has not begun; a repeat changes nothing",
+)
+def set_ai_terms(request: HttpRequest, client_org_id: str, payload: AiTermsIn) -> AiTermsSetOut:
+    refuse_unknown_query(request, ())
+    made = terms.set_ai_terms(
+        get_by_org(client_org_id), payload.terms(), first_month=payload.first_month, actor=_actor(request)
+    )
+    return AiTermsSetOut(reused=made.reused, terms=AiTermsRowOut.of(made.row))
 
 
 def _detail(row: Subscription) -> DetailOut:

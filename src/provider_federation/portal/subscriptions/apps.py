@@ -14,6 +14,6 @@ class SubscriptionsConfig(AppConfig):
 
 def _keep_cap(instance: Any, **_signal: Any) -> None:
     # The directory stands below this room and knows nothing of it; the history of the cap is kept here.
-    from provider_federation.portal.subscriptions.services import note_cap
+    from provider_federation.portal.subscriptions.ai_terms import note_cap
 
     note_cap(instance)

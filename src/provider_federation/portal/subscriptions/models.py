@@ -263,12 +263,17 @@ class PlanChange(models.Model):
 class CapChange(models.Model):
     """From `effective_at` on, AI usage of the client is billed up to `cap_cents` a month (money rule 6), with
     `markup` on top of its cost (a fraction: 0.1 is ten percent).
+
+    Rows are only ever added. A later row takes the place of the earlier ones from its `effective_at` on, also
+    of those that were to begin after it. `set_by` is empty where an edit of the client set the cap.
     """
 
     instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="cap_changes")
     cap_cents = models.BigIntegerField()
     markup = models.DecimalField(max_digits=7, decimal_places=4, default=Decimal(0))
     effective_at = models.DateTimeField()
+    set_by = models.CharField(max_length=254, blank=True, default="")
+    recorded_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-effective_at", "-id"]

@@ -267,6 +267,16 @@ def after_cursor(cursor: str, *, down: bool = True) -> Q:
     return Q(**{f"created_at__{way}": when}) | Q(**{"created_at": when, f"pk__{way}": key})
 
 
+def standing_ai_terms(instance: Instance) -> list[CapChange]:
+    """The AI terms that hold or will hold, oldest first: without those that a later word took the place of."""
+    standing: list[CapChange] = []
+    for change in CapChange.objects.filter(instance=instance).order_by("id"):
+        while standing and standing[-1].effective_at >= change.effective_at:
+            standing.pop()
+        standing.append(change)
+    return standing
+
+
 def ai_terms_for(instance: Instance, start: datetime, end: datetime) -> tuple[int, Decimal]:
     """The AI cap in minor units and the markup (a fraction) of the month `[start, end)`: in force when it
     begins, else the first inside it.
@@ -274,19 +284,14 @@ def ai_terms_for(instance: Instance, start: datetime, end: datetime) -> tuple[in
     A change in the middle of a month holds from the next one on (money.plans.terms_of_period). A month from
     before the client was entered here is priced by the first terms it ever had.
     """
-    changes = CapChange.objects.filter(instance=instance).order_by("effective_at", "id")
     history = [
-        PlanTerms(change.effective_at, PlanCode.BASE, change.cap_cents, change.markup) for change in changes
+        PlanTerms(change.effective_at, PlanCode.BASE, change.cap_cents, change.markup)
+        for change in standing_ai_terms(instance)
     ]
     if not history:
         return instance.ai_cap_cents, Decimal(0)
     terms = terms_of_period(history, Period(start, end)) or history[0]
     return terms.ai_cap_cents, terms.ai_markup
-
-
-def ai_cap_for(instance: Instance, start: datetime, end: datetime) -> int:
-    """The cap of `ai_terms_for`."""
-    return ai_terms_for(instance, start, end)[0]
 
 
 def known_status(status: str) -> str:

@@ -7,10 +7,19 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from ninja import Field, Schema
-from pydantic import ConfigDict, PlainSerializer
+from pydantic import AfterValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
+from provider_federation.money import MoneyError, parse_decimal
+from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.subscriptions.ai_terms import (
+    MOST_CAP,
+    AiTerms,
+    TermsRow,
+    TermsView,
+    plain_markup,
+)
 from provider_federation.portal.subscriptions.models import (
     Entitlement,
     PlanChange,
@@ -74,6 +83,30 @@ class ChangeIn(PreviewIn):
     preview_token: str | None = Field(None, min_length=1, max_length=4096)
     proration_date: str | None = Field(None, min_length=1, max_length=40)
     payment_method_id: PaymentMethodId | None = None
+
+
+def _markup(text: str) -> str:
+    try:
+        parse_decimal(text)
+    except MoneyError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+class AiTermsIn(Strict):
+    """The cap a month in minor units of the client's currency and the markup as a fraction of the cost ("0.1" is
+    ten percent), from the month `from` on; without it from the next month on.
+    """
+
+    model_config = _STRICT
+
+    cap_cents: Annotated[int, Field(strict=True, ge=0, le=MOST_CAP)]
+    markup: Annotated[str, Field(max_length=8), AfterValidator(_markup)]
+    first_month: Annotated[str, Field(min_length=7, max_length=7)] | None = Field(None, alias="from")
+
+    def terms(self) -> AiTerms:
+        """As the service takes them."""
+        return AiTerms(self.cap_cents, parse_decimal(self.markup))
 
 
 class Out(Schema):
@@ -360,6 +393,73 @@ class EntitlementsOut(Out):
 class PublishedOut(Out):
     ok: Literal[True] = True
     entitlement: EntitlementOut
+
+
+class AiTermsRowOut(Out):
+    """Terms and the first month that they price. `setBy` is null where an edit of the client set the cap;
+    `superseded`: a later word took their place before they began, or before they ended.
+    """
+
+    cap_cents: int
+    markup: str
+    first_month: str = Field(serialization_alias="from")
+    effective_at: Instant
+    recorded_at: Instant | None
+    set_by: str | None
+    superseded: bool
+
+    @classmethod
+    def of(cls, row: TermsRow) -> AiTermsRowOut:
+        change = row.change
+        return cls(
+            cap_cents=change.cap_cents,
+            markup=plain_markup(change.markup),
+            first_month=row.month.label,
+            effective_at=change.effective_at,
+            recorded_at=change.recorded_at,
+            set_by=change.set_by or None,
+            superseded=row.superseded,
+        )
+
+
+class AiTermsInForceOut(Out):
+    """What prices the AI usage of the month that runs."""
+
+    month: str
+    cap_cents: int
+    markup: str
+
+
+class AiTermsOut(Out):
+    """The terms of one client; `history` newest first, at most a hundred."""
+
+    ok: Literal[True] = True
+    client_org_id: str
+    currency: str
+    in_force: AiTermsInForceOut
+    upcoming: list[AiTermsRowOut]
+    history: list[AiTermsRowOut]
+
+    @classmethod
+    def of(cls, instance: Instance, view: TermsView) -> AiTermsOut:
+        now = AiTermsInForceOut(
+            month=view.month.label,
+            cap_cents=view.in_force.cap_cents,
+            markup=plain_markup(view.in_force.markup),
+        )
+        return cls(
+            client_org_id=instance.org_id,
+            currency=instance.currency,
+            in_force=now,
+            upcoming=[AiTermsRowOut.of(row) for row in view.upcoming],
+            history=[AiTermsRowOut.of(row) for row in view.history],
+        )
+
+
+class AiTermsSetOut(Out):
+    ok: Literal[True] = True
+    reused: bool
+    terms: AiTermsRowOut
 
 
 def history_out(changes: Iterable[PlanChange]) -> list[PlanInForceOut]:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from uuid import UUID, uuid4
 
 from django.db import transaction
@@ -47,7 +46,6 @@ from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.portal.subscriptions.models import (
     ENDED,
     BillingCustomer,
-    CapChange,
     ChangeKind,
     ChangeState,
     PlanCode,
@@ -75,7 +73,6 @@ __all__ = [
     "ensure_customer",
     "finish_change",
     "finish_creation",
-    "note_cap",
     "preview_plan",
     "provider_account",
     "refresh_customer",
@@ -308,18 +305,6 @@ def _refreshed(stripe_id: str) -> Subscription:
     except Foreign as foreign:
         sentence = f"Stripe has done it, but the portal cannot tell the plan: {foreign.message}"
         raise Problem(409, "unknown_price", sentence) from foreign
-
-
-def note_cap(instance: Instance, *, markup: Decimal | None = None) -> None:
-    """Keep the history of the client's AI terms: a row when its cap, or the `markup` given (a fraction on top
-    of the cost), is not what the last one says.
-    """
-    last = CapChange.objects.filter(instance=instance).order_by("-effective_at", "-id").first()
-    terms = (instance.ai_cap_cents, (last.markup if last else Decimal(0)) if markup is None else markup)
-    if last is None or (last.cap_cents, last.markup) != terms:
-        CapChange.objects.create(
-            instance=instance, cap_cents=terms[0], markup=terms[1], effective_at=clock.now()
-        )
 
 
 @dataclass(frozen=True)
