@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import to_thread
 from typing import Any, Unpack, overload
 
 from provider_federation.adapters.asgi_answer import SigningSend, send_response
@@ -15,12 +15,12 @@ from provider_federation.adapters.asgi_wire import (
     Send,
     drop_other_identities,
     is_small,
-    read_body,
     replaying,
     request_of,
+    whole,
 )
 from provider_federation.adapters.gate import Gate, GateOptions, check_length
-from provider_federation.protocol import Key, Refused, Request, Response
+from provider_federation.protocol import Refused, Request, Response
 from provider_federation.protocol.grammar import FEDERATION_HEADERS
 
 SCOPE_KEY = "provider_federation"
@@ -54,46 +54,46 @@ class FederationMiddleware:
         await self.app(scope, receive, send)
 
     async def _federated(self, scope: Scope, fields: Fields, receive: Receive, send: Send) -> None:
+        gate = self.gate
         try:
-            request, signer, body = await self._proven(scope, fields, receive)
+            if is_small(fields):  # all checks at once cost less than two steps
+                message = await receive()
+                if message["type"] != "http.request" or message.get("more_body", False):
+                    message = await whole(message, receive, gate.most_body())
+                request = request_of(scope, fields, gate.prefix, message.get("body", b""))
+                verify = gate.verify
+                proven = await to_thread(verify, request) if gate.blocking else verify(request)
+                scope[SCOPE_KEY], signer = proven
+            else:
+                request, signer, message = await self._in_steps(scope, fields, receive)
         except Refused as refused:
-            answer = await self._refuse(refused, request_of(scope, self.gate.prefix))
+            answer = await self._refuse(refused, request_of(scope, fields, gate.prefix))
             await send_response(scope, send, answer, last=True)
-        except ConnectionError:  # the caller left in the middle of the body; nobody waits for an answer
             return
-        else:
-            drop_other_identities(scope, fields)
-            await self._answered(request, signer, scope, replaying(body, receive), send)
+        except ConnectionError:
+            return  # the caller left in the middle of the body; nobody waits for an answer
+        drop_other_identities(scope, fields)
+        again = replaying(message, receive)
+        if signer is None:
+            await self.app(scope, again, send)
+            return
+        signing = SigningSend(scope, send, gate, request, fields[b"signature"], signer)
+        try:
+            await self.app(scope, again, signing)
+        finally:
+            if not signing.is_done:
+                await signing.close()
+
+    async def _in_steps(self, scope: Scope, fields: Fields, receive: Receive) -> Proven:
+        """Nothing of the body is read before the head has proven itself."""
+        gate, limit = self.gate, self.gate.most_body()
+        request = request_of(scope, fields, gate.prefix)
+        claim = gate.check_head(request)
+        check_length(fields.get(b"content-length", b"0").decode("latin-1"), limit)
+        message = await whole(await receive(), receive, limit)
+        scope[SCOPE_KEY] = await to_thread(gate.admit, claim, request, message["body"])  # much to digest
+        return request, gate.signer(claim), message
 
     async def _refuse(self, refused: Refused, request: Request) -> Response:
         refuse, audited = self.gate.refuse, self.gate.on_refused is not None
-        return await asyncio.to_thread(refuse, refused, request) if audited else refuse(refused, request)
-
-    async def _proven(self, scope: Scope, fields: Fields, receive: Receive) -> Proven:
-        gate, limit = self.gate, self.gate.most_body()
-        if is_small(fields):  # all checks at once cost less than two steps
-            body = await read_body(receive, limit)
-            request = request_of(scope, gate.prefix, body)
-            proven = await asyncio.to_thread(gate.verify, request) if gate.blocking else gate.verify(request)
-            scope[SCOPE_KEY], signer = proven
-            return request, signer, body
-        request = request_of(scope, gate.prefix)
-        claim = gate.check_head(request)
-        check_length(fields.get(b"content-length", b"0").decode("latin-1"), limit)
-        body = await read_body(receive, limit)
-        scope[SCOPE_KEY] = await asyncio.to_thread(gate.admit, claim, request, body)  # much to digest
-        return request, gate.signer(claim), body
-
-    async def _answered(
-        self, request: Request, signer: Key | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        if signer is None:
-            await self.app(scope, receive, send)
-            return
-        signing = SigningSend(
-            scope, send, lambda answer: self.gate.answer(answer, request, signer), self.gate.max_answer
-        )
-        try:
-            await self.app(scope, receive, signing)
-        finally:
-            await signing.close(lambda: self.gate.failed(request, signer))
+        return await to_thread(refuse, refused, request) if audited else refuse(refused, request)

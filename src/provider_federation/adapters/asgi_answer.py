@@ -2,72 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
 from provider_federation.adapters.asgi_wire import Message, Scope, Send
-from provider_federation.protocol import Response
+from provider_federation.adapters.gate import OURS, Gate, refusal, sift
+from provider_federation.protocol import Key, Refused, Request, Response
 
 
 async def send_response(scope: Scope, send: Send, response: Response, *, last: bool = False) -> None:
     """The whole response; `last` ends the connection with it, because the request's body may be unread."""
-    headers = [(_name(name), value.encode("latin-1")) for name, value in response.headers]
+    start, rest = _messages(response, scope["method"])
     if last and scope.get("http_version", "1.1").startswith("1"):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    body = b"" if scope["method"] == "HEAD" else response.body
-    await send({"type": "http.response.body", "body": body})
+        start["headers"].append((b"connection", b"close"))
+    await send(start)
+    await send(rest)
 
 
-@lru_cache(maxsize=512)
-def _name(name: str) -> bytes:
-    return name.lower().encode("latin-1")
+def _messages(response: Response, method: str) -> tuple[Message, Message]:
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers]
+    body = b"" if method == "HEAD" else response.body
+    return (
+        {"type": "http.response.start", "status": response.status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )
 
 
 class SigningSend:
-    """A `send` that holds the app's answer until it is whole, and then sends what `sign` makes of it.
+    """A `send` that holds the app's answer until it is whole, and then sends it as the gate completes it.
 
-    An answer over `limit` bytes is not held any further: what `sign` makes of that goes out in its place, and
-    the app is told by an OSError that nobody reads on, as ASGI has it.
+    An answer over the gate's `max_answer` is not held any further: a signed 500 goes out in its place, and the
+    app is told by an OSError that nobody reads on, as ASGI has it. `asked` is the request's Signature.
     """
 
-    def __init__(self, scope: Scope, send: Send, sign: Callable[[Response], Response], limit: int) -> None:
-        self._scope, self._send, self._sign, self._limit = scope, send, sign, limit
+    __slots__ = ("_asked", "_gate", "_held", "_request", "_scope", "_send", "_signer", "_start", "is_done")
+
+    def __init__(
+        self, scope: Scope, send: Send, gate: Gate, request: Request, asked: bytes, signer: Key
+    ) -> None:
+        self._scope, self._send, self._gate, self._request = scope, send, gate, request
+        self._asked, self._signer = asked.removeprefix(b"pf="), signer
         self._start: Message = {}
-        self._body = bytearray()
-        self._is_done = False
-        # The app must not send around us.
-        extensions = scope.get("extensions") or {}
-        scope["extensions"] = {
-            name: value for name, value in extensions.items() if not name.startswith("http.response")
-        }
+        self._held = bytearray()
+        self.is_done = False
+        extensions = scope.get("extensions")
+        if extensions:  # the app must not send around us
+            scope["extensions"] = {
+                name: value for name, value in extensions.items() if not name.startswith("http.response")
+            }
 
     async def __call__(self, message: Message) -> None:
         """One message of the app."""
-        if self._is_done:
+        if self.is_done:
             raise OSError("the answer was sent")
         if message["type"] == "http.response.start":
             self._start = message
         elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
-            is_over = len(self._body) > self._limit
-            if is_over or not message.get("more_body", False):
-                await self._finish(self._sign(self._whole()))
+            body, is_last = message.get("body", b""), not message.get("more_body", False)
+            if self._held or not is_last:
+                self._held += body
+                body = self._held
+            is_over = len(body) > self._gate.max_answer
+            if is_over or is_last:
+                start, rest = self._answer(bytes(body))
+                self.is_done = True
+                await self._send(start)
+                await self._send(rest)
             if is_over:
                 raise OSError("the answer was too large")
 
-    async def close(self, failed: Callable[[], Response]) -> None:
-        """The app is done, or has raised: what `failed` gives is sent where it left its answer unfinished."""
-        if not self._is_done:
-            await self._finish(failed())
+    def _answer(self, body: bytes) -> tuple[Message, Message]:
+        start, gate, request, signer = self._start, self._gate, self._request, self._signer
+        if len(body) > gate.max_answer:
+            return _messages(
+                gate.answer(Response(start["status"], [], body), request, signer), request.method
+            )
+        kept, types = sift(start.get("headers", ()), OURS, b"content-type")
+        try:
+            rest, added = gate.complete(start["status"], types, body, request.method, self._asked, signer)
+        except Refused as refused:
+            return _messages(refusal(refused), request.method)
+        return (
+            {"type": "http.response.start", "status": start["status"], "headers": kept + added},
+            {"type": "http.response.body", "body": rest},
+        )
 
-    async def _finish(self, response: Response) -> None:
-        self._is_done = True
-        await send_response(self._scope, self._send, response)
-
-    def _whole(self) -> Response:
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in self._start.get("headers", ())
-        ]
-        return Response(self._start["status"], headers, bytes(self._body))
+    async def close(self) -> None:
+        """The app is done, or has raised, and left its answer unfinished."""
+        self.is_done = True
+        await send_response(self._scope, self._send, self._gate.failed(self._request, self._signer))

@@ -33,7 +33,7 @@ def head_of(request: HttpRequest, prefix: str) -> Request:
     """The request as it was on the wire, without its body."""
     scope = getattr(request, "scope", None)
     if scope is not None:
-        return asgi_wire.request_of(scope, prefix)
+        return asgi_wire.request_of(scope, dict(scope["headers"]), prefix)
     return wsgi_wire.request_of(request.META, prefix)
 
 

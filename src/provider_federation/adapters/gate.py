@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Required, TypedDict, TypeVar
+from typing import Any, AnyStr, Required, TypedDict, TypeVar
 
 from provider_federation.protocol import (
     Key,
@@ -22,12 +22,13 @@ from provider_federation.protocol import (
     Request,
     Response,
     answer_key,
-    sign_response,
     verify,
 )
 from provider_federation.protocol.claims import Claim
 from provider_federation.protocol.core import check_head, finish
+from provider_federation.protocol.fields import content_digest
 from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
+from provider_federation.protocol.responses import asked_by, sign_bytes
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ _PREFIX = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*", re.ASCII)
 _BODILESS = frozenset({204, 205, 304})
 # What a signed answer has once, from here; the app's own would belong to the answer before it was complete.
 _OURS = frozenset({"content-length", "transfer-encoding", "content-digest", "signature", "signature-input"})
+OURS = frozenset(name.encode() for name in _OURS)
+_UNTYPED = b"application/octet-stream"
 
 OnRefused = Callable[[str, Mapping[str, str | None]], None]
 
@@ -182,28 +185,47 @@ class Gate:
         try:
             return _guarded(lambda: self._signed(response, request, signer))
         except Refused as refused:
-            return _failure(refused.status, refused.public_code, refused.message)
+            return refusal(refused)
 
     def failed(self, request: Request, signer: Key) -> Response:
         """What to answer, signed, when the app raised instead of answering."""
         return self.answer(_failure(500, "handler_failed", "The app failed to answer."), request, signer)
 
     def _signed(self, response: Response, request: Request, signer: Key) -> Response:
-        bodiless = request.method == "HEAD" or response.status in _BODILESS
-        body = b"" if bodiless else response.body
-        headers, is_typed = [], False
-        for pair in response.headers:
-            name = pair[0].lower()
-            if name not in _OURS:
-                headers.append(pair)
-                is_typed = is_typed or name == "content-type"
-        if not is_typed:
-            headers.append(("Content-Type", "application/octet-stream"))
-        if not bodiless:
-            headers.append(("Content-Length", str(len(body))))
-        complete = Response(response.status, headers, body)
-        headers += sign_response(complete, request, signer, now=self.now())
-        return complete
+        kept, types = sift(response.headers, _OURS, "content-type")
+        body, added = self.complete(
+            response.status, [one.encode("latin-1") for one in types], response.body,
+            request.method, asked_by(request).encode(), signer,
+        )  # fmt: skip
+        headers = kept + [(name.decode().title(), value.decode()) for name, value in added]
+        return Response(response.status, headers, body)
+
+    def complete(
+        self, status: int, types: list[bytes], body: bytes, method: str, asked: bytes, signer: Key
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """The body to send, and the headers that an answer still needs, its signature among them; Refused.
+
+        `types` are the app's Content-Types, `asked` is the signature that is answered, as `asked_by` gives it.
+        """
+        added = []
+        try:
+            if method == "HEAD" or status in _BODILESS:
+                body = b""
+            else:
+                added.append((b"content-length", b"%d" % len(body)))
+            if not types:
+                added.append((b"content-type", _UNTYPED))
+            digest = content_digest(body).encode()
+            (content_type,) = types or (_UNTYPED,)  # two are a fault of the app's
+            signature_input, signature = sign_bytes(
+                status, digest, content_type, asked, signer, now=self.now()
+            )
+        except Exception:  # noqa: BLE001  as `_guarded`, which would cost two calls
+            raise _fault() from None
+        added += (
+            (b"content-digest", digest), (b"signature-input", signature_input), (b"signature", signature)
+        )  # fmt: skip
+        return body, added
 
     def refuse(self, refused: Refused, request: Request) -> Response:
         """Counts and audits a refusal; the answer to it, signed where the request's own signature was good.
@@ -215,7 +237,7 @@ class Gate:
             answered = _guarded(lambda: self._report(refused, request))
         except Refused as fault:
             answered = fault
-        response = _failure(answered.status, answered.public_code, answered.message)
+        response = refusal(answered)
         signer = refused.signer and answer_key(refused.signer, self.response_key)
         return self.answer(response, request, signer) if signer else response
 
@@ -244,6 +266,20 @@ def require(principal: Principal | None, *, may_write: bool) -> Principal:
     return principal
 
 
+def sift(
+    headers: Iterable[tuple[AnyStr, AnyStr]], ours: frozenset[AnyStr], content_type: AnyStr
+) -> tuple[list[tuple[AnyStr, AnyStr]], list[AnyStr]]:
+    """The app's headers without those in `ours`, and the values of those that are called `content_type`."""
+    kept, types = [], []
+    for pair in headers:
+        name = pair[0].lower()
+        if name not in ours:
+            kept.append(pair)
+            if name == content_type:
+                types.append(pair[1])
+    return kept, types
+
+
 def check_length(declared: str, limit: int) -> int:
     """The bytes that a Content-Length declares; Refused where that is no number, or more than `limit`."""
     if not (declared.isascii() and declared.isdigit()):
@@ -255,6 +291,11 @@ def check_length(declared: str, limit: int) -> int:
 
 def _ratchet_of(replay: Any) -> Ratchet:
     return replay if hasattr(replay, "is_set") and hasattr(replay, "set") else MemoryRatchet()
+
+
+def refusal(refused: Refused) -> Response:
+    """The answer to it, not signed."""
+    return _failure(refused.status, refused.public_code, refused.message)
 
 
 def _failure(status: int, reason: str, error: str) -> Response:

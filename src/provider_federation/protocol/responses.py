@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+from functools import lru_cache
+
 from provider_federation.protocol import fields
 from provider_federation.protocol.grammar import NAMES, VISIBLE
 from provider_federation.protocol.profile import (
@@ -15,13 +18,15 @@ from provider_federation.protocol.profile import (
     created_at,
     find_key,
     read,
-    signed,
     time_fault,
 )
 from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.signing import make_signature
 from provider_federation.protocol.values import MODERN_ALGORITHMS, Key, Keyring, Request, Response
 
 _READ = frozenset({"content-digest", "content-type", "signature", "signature-input"})
+_LABEL = RESPONSE.label.encode()
+_COVERED = fields.layout(("@status", "content-digest", "content-type", REQUESTS_SIGNATURE)).listed
 
 
 def sign_response(response: Response, request: Request, key: Key, *, now: float) -> list[tuple[str, str]]:
@@ -31,7 +36,7 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
     Raises CannotSign, a ValueError: without a Content-Type, or without a request's signature to bind to.
     """
     try:
-        sent, asked = _sent(response), _asked(response, request)
+        sent, asked = _sent(response), asked_by(request)
     except Refused as refused:
         raise CannotSign(f"this response cannot be signed: {refused.code}") from None
     if "signature" in sent or "signature-input" in sent:
@@ -39,12 +44,51 @@ def sign_response(response: Response, request: Request, key: Key, *, now: float)
     if "content-type" not in sent:
         raise CannotSign("a response needs a Content-Type to be signed")
     digest = sent.get("content-digest") or fields.content_digest(response.body)
-    values = {
-        "@status": str(response.status), "content-digest": digest, "content-type": sent["content-type"],
-        REQUESTS_SIGNATURE: asked,
-    }  # fmt: skip
-    added = signed(RESPONSE, values, f"created={created_at(now)}", key)
+    field, signature = sign_bytes(
+        response.status, digest.encode(), sent["content-type"].encode(), asked.encode(), key, now=now
+    )
+    added = [("Signature-Input", field.decode()), ("Signature", signature.decode())]
     return added if "content-digest" in sent else [("Content-Digest", digest), *added]
+
+
+def sign_bytes(
+    status: int, digest: bytes, content_type: bytes, asked: bytes, key: Key, *, now: float
+) -> tuple[bytes, bytes]:
+    """Signature-Input and Signature of an answer, all as bytes of the wire. CannotSign.
+
+    `digest` is its Content-Digest, `asked` what the request's Signature holds behind `pf=`: both are taken as they
+    are, and may hold no line of their own, which no server lets in.
+    """
+    if not key.secret:
+        raise CannotSign(f"the key {key.id} has no secret to sign with")
+    field, params = _params(created_at(now), key.id, key.algorithm)
+    signed = b"%b%b%b%b%b" % (_status(status), digest, _type(content_type), asked, params)
+    mac = b2a_base64(make_signature(key, signed), newline=False)
+    return field, b"%b=:%b:" % (_LABEL, mac)
+
+
+# The signature base, in parts that come again and again: only the digest and the request's signature do not.
+
+
+@lru_cache(maxsize=64)
+def _params(created: int, key_id: str, algorithm: str) -> tuple[bytes, bytes]:
+    """Signature-Input, and the last line of the base."""
+    text = f'{_COVERED};created={created};keyid="{key_id}";alg="{algorithm}";tag="{RESPONSE.tag}"'
+    return f"{RESPONSE.label}={text}".encode("ascii"), f'\n"@signature-params": {text}'.encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _status(status: int) -> bytes:
+    if not 100 <= status <= 599:
+        raise CannotSign("no status of HTTP")
+    return f'"@status": {status}\n"content-digest": '.encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _type(content_type: bytes) -> bytes:
+    if not VISIBLE.fullmatch(content_type.decode("latin-1")):
+        raise CannotSign("what is signed is printable ASCII")
+    return b'\n"content-type": %b\n%b: ' % (content_type, REQUESTS_SIGNATURE.encode())
 
 
 def verify_response(
@@ -62,7 +106,9 @@ def verify_response(
 
 
 def _verify(response: Response, request: Request, keyring: Keyring, now: float, skew: float) -> Key:
-    asked = _asked(response, request)
+    asked = asked_by(request)
+    if not 100 <= response.status <= 599:
+        raise Refused("missing_headers")
     values = _sent(response) | {"@status": str(response.status), REQUESTS_SIGNATURE: asked}
     given = read(values, RESPONSE)
     if "content-digest" in values:
@@ -101,13 +147,13 @@ def _sent(response: Response) -> dict[str, str]:
     return found
 
 
-def _asked(response: Response, request: Request) -> str:
+def asked_by(request: Request) -> str:
     """The request's one signature, as the component has it. Refused where there is none to answer."""
     found = [value for name, value in request.headers if NAMES[name] == "signature"]
     if len(found) > 1:
         raise Refused("duplicate_header")
     label, _, signature = found[0].partition("=") if found else ("", "", "")
-    if label != REQUEST.label or not 100 <= response.status <= 599:
+    if label != REQUEST.label:
         raise Refused("missing_headers")
     try:
         is_framed = signature.startswith(":") and signature.endswith(":")

@@ -183,7 +183,7 @@ def test_threat_095_a_fault_while_refusing(run, options) -> None:
 
 @pytest.mark.parametrize("run", [run_asgi, run_wsgi])
 def test_threat_095_a_fault_while_signing_the_answer_gives_nothing_of_it_away(run, monkeypatch) -> None:
-    monkeypatch.setattr("provider_federation.adapters.gate.sign_response", fail)
+    monkeypatch.setattr("provider_federation.adapters.gate.sign_bytes", fail)
     status, body, ran = run(make(), request())
     assert (status, ran) == (500, 1)
     assert b"internal_error" in body
