@@ -68,8 +68,16 @@ class Recorded:
     def list_credit_notes(self, *, since: Any = None) -> Any:
         return list(self.now.notes.values())
 
-    def list_subscriptions(self, *, status: str) -> Any:
+    def list_subscriptions(self, *, status: str, most: int) -> Any:
         return list(self.now.subscriptions.values())
 
-    def list_invoices(self, *, since: Any = None, status: str | None = None) -> Any:
-        return [one for one in self.now.invoices.values() if status in {None, one.status}]
+    def list_invoices(
+        self, *, since: Any = None, before: Any = None, status: str | None = None, most: int
+    ) -> Any:
+        return [
+            one
+            for one in self.now.invoices.values()
+            if status in {None, one.status}
+            and (since is None or one.created >= since)
+            and (before is None or one.created < before)
+        ]

@@ -6,7 +6,7 @@ one. Whatever differs from our row is applied like an event's object, so that it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +26,9 @@ from provider_federation.stripe_account import StripeFailed, StripeInvoice, Stri
 
 WINDOW = timedelta(days=35)
 """Objects made in this time are listed; Stripe itself gives up on a delivery after three days."""
+_PART = timedelta(days=3)
+_MOST = 1_000_000
+"""Objects in one list at most: an account's limit for one sweep would be the end of all sweeps."""
 _ROW = 1
 _CHANGING = (UsageStatus.OPEN, UsageStatus.UNCOLLECTIBLE)
 
@@ -107,7 +110,7 @@ def _sweep(since: datetime) -> Swept:
 
 def _subscriptions(since: datetime, problems: list[Foreign]) -> Found:
     """All that Stripe still runs (our rows that ended there are fetched one by one)."""
-    listed = provider_account().list_subscriptions(status="all")
+    listed = provider_account().list_subscriptions(status="all", most=_MOST)
     rows = {
         row.stripe_subscription_id: row
         for row in Subscription.objects.exclude(stripe_subscription_id=None).order_by()
@@ -128,23 +131,44 @@ def _news(one: StripeSubscription, row: Subscription | None, since: datetime) ->
 
 
 def _invoices(since: datetime, problems: list[Foreign]) -> Found:
-    account = provider_account()
-    listed = {one.id: one for one in account.list_invoices(since=since)}
+    """A few days of Stripe's invoices at a time, and their rows: neither account nor ledger is in memory whole."""
+    looked: set[str] = set()
+    found = 0
+    for listed in _listings(since):
+        fresh = {one.id: one for one in listed if one.id not in looked}
+        looked |= fresh.keys()
+        rows = _rows(fresh)
+        changed = [one.id for one in fresh.values() if _differs(one, rows.get(one.id))]
+        found += _refresh(changed, refresh_any_invoice, problems)
+    older = sorted(_changing() - looked)
+    return len(looked) + len(older), found + _refresh(older, refresh_any_invoice, problems)
+
+
+def _listings(since: datetime) -> Iterator[list[StripeInvoice]]:
+    account, now = provider_account(), clock.now()
+    while (before := since + _PART) < now:
+        yield account.list_invoices(since=since, before=before, most=_MOST)
+        since = before
+    yield account.list_invoices(since=since, most=_MOST)  # no end: Stripe's clock is not ours
     for status in _CHANGING:
-        listed |= {one.id: one for one in account.list_invoices(status=status)}
-    rows = _rows()
-    changed = [one.id for one in listed.values() if _differs(one, rows.get(one.id))]
-    older = {key for key, row in rows.items() if row.status in _CHANGING} - listed.keys()
-    return len(listed) + len(older), _refresh(changed + sorted(older), refresh_any_invoice, problems)
+        yield account.list_invoices(status=status, most=_MOST)
 
 
-def _rows() -> dict[str, UsageInvoice | SubscriptionInvoice]:
-    rows: dict[str, UsageInvoice | SubscriptionInvoice] = {}
-    for row in UsageInvoice.objects.exclude(stripe_invoice_id=None).defer("usage").order_by():
-        rows[row.stripe_invoice_id or ""] = row
-    for fee in SubscriptionInvoice.objects.exclude(stripe_invoice_id=None).order_by():
-        rows[fee.stripe_invoice_id or ""] = fee
-    return rows
+def _changing() -> set[str]:
+    """Those in our books that may still change, by Stripe's id."""
+    names: set[str] = set()
+    for table in (UsageInvoice, SubscriptionInvoice):
+        living = table.objects.filter(status__in=_CHANGING).exclude(stripe_invoice_id=None)
+        names |= {name or "" for name in living.order_by().values_list("stripe_invoice_id", flat=True)}
+    return names
+
+
+def _rows(names: Iterable[str]) -> dict[str, UsageInvoice | SubscriptionInvoice]:
+    wanted = list(names)
+    usage = UsageInvoice.objects.filter(stripe_invoice_id__in=wanted).defer("usage").order_by()
+    fees = SubscriptionInvoice.objects.filter(stripe_invoice_id__in=wanted).order_by()
+    rows: list[UsageInvoice | SubscriptionInvoice] = [*usage, *fees]
+    return {row.stripe_invoice_id or "": row for row in rows}
 
 
 def _differs(one: StripeInvoice, row: UsageInvoice | SubscriptionInvoice | None) -> bool:
