@@ -29,3 +29,15 @@ def test_the_command_without_its_extra_is_one_clear_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("The command line needs its extra: pip install")
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_without_its_extra_names_it() -> None:
+    program = (
+        "import sys; sys.modules['django'] = None; sys.argv = ['provider-federation', 'call', 'acme', 'GET', '/']; "
+        "from provider_federation.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "django is not installed: this command needs pip install 'provider-federation[portal]'.\n",
+    )

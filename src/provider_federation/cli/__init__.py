@@ -54,6 +54,23 @@ def main() -> None:
     except (Problem, ConfigInvalid) as problem:
         print(f"{problem} [{problem.code}]", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as missing:
+        sys.exit(_what_to_install(asked, missing))
+    except Exception as error:
+        if not _is_behind(error):
+            raise
+        sys.exit("The database is not up to date: run `provider-federation portal migrate` first.")
+
+
+def _what_to_install(asked: str, missing: ModuleNotFoundError) -> str:
+    if (missing.name or "").startswith(__package__.partition(".")[0]):
+        raise missing
+    extra = asked if asked in {"instance", "demo"} else "portal"
+    return f"{missing.name} is not installed: this command needs pip install 'provider-federation[{extra}]'."
+
+
+def _is_behind(error: Exception) -> bool:
+    return type(error.__cause__).__name__ in {"UndefinedTable", "UndefinedColumn"}
 
 
 def _root() -> None:

@@ -51,10 +51,11 @@ def sign(
     The secret never goes on the command line, where other users of the machine could read it. For ed25519 it is the
     seed, 32 bytes in base64:
 
+    \b
       export PROVIDER_SECRET=…
       provider-federation sign GET "$URL" --key-id key-1 --instance acme | curl -H @- "$URL"
       provider-federation sign POST "$URL" --key-id key-1 --instance acme --body-file b.json | curl -H @- --data-binary @b.json "$URL"
-    """
+    """  # noqa: D301  the backspace itself keeps click from filling the paragraph
     from provider_federation.protocol import CannotSign, Request
     from provider_federation.protocol import sign as sign_request
 
