@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from provider_federation.cli.portal_shell import AsJson, actor, load_portal, print_json
 
 if TYPE_CHECKING:
     from provider_federation.portal.billing_runs.models import BillingRun
@@ -19,7 +18,6 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Argument(help="The run's id, or the month YYYY-MM for its newest run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API answers it.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show the progress until it is over.")]
 
 _MOST_ROWS = 200
@@ -29,10 +27,10 @@ _POLL_SECONDS = 0.5
 @app.command()
 def plan(period: str, *, wait: Wait = True, as_json: AsJson = False) -> None:
     """Pull and rate every client's usage of a month, and freeze it under one hash. Workers do it."""
-    _load()
+    load_portal()
     from provider_federation.portal.billing_runs import services
 
-    run = services.start_plan(period, actor=_actor())
+    run = services.start_plan(period, actor=actor())
     _finish(run, wait=wait, as_json=as_json)
 
 
@@ -52,7 +50,7 @@ def show(
     page = queries.list_items(found, state="held" if held else "", sort=sort, limit=_MOST_ROWS)
     if as_json:
         report = _as_json(queries.report(found))
-        _print_json({**report, "items": items_out(page).model_dump(by_alias=True, mode="json")["items"]})
+        print_json({**report, "items": items_out(page).model_dump(by_alias=True, mode="json")["items"]})
         return
     _print_report(queries.report(found))
     _print_items(page.items)
@@ -71,7 +69,7 @@ def approve(
     found = _run(run)
     from provider_federation.portal.billing_runs import services
 
-    _finish(services.approve_plan(found.pk, plan_hash, actor=_actor()), wait=False, as_json=as_json)
+    _finish(services.approve_plan(found.pk, plan_hash, actor=actor()), wait=False, as_json=as_json)
 
 
 @app.command()
@@ -80,7 +78,7 @@ def execute(run: Run, *, wait: Wait = True, as_json: AsJson = False) -> None:
     found = _run(run)
     from provider_federation.portal.billing_runs import services
 
-    _finish(services.execute_plan(found.pk, actor=_actor()), wait=wait, as_json=as_json)
+    _finish(services.execute_plan(found.pk, actor=actor()), wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -106,7 +104,7 @@ def cancel(run: Run, *, as_json: AsJson = False) -> None:
     found = _run(run)
     from provider_federation.portal.billing_runs import services
 
-    _finish(services.cancel_run(found.pk, actor=_actor()), wait=False, as_json=as_json)
+    _finish(services.cancel_run(found.pk, actor=actor()), wait=False, as_json=as_json)
 
 
 @app.command()
@@ -124,22 +122,12 @@ def retry(
     found = _run(run)
     from provider_federation.portal.billing_runs import services
 
-    again = services.retry_held(found.pk, actor=_actor(), only=client or (), reviewed=reviewed)
+    again = services.retry_held(found.pk, actor=actor(), only=client or (), reviewed=reviewed)
     _finish(again, wait=wait, as_json=as_json)
 
 
-def _load() -> None:
-    from provider_federation.cli.portal import load_portal
-
-    load_portal()
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}"
-
-
 def _run(name: str) -> BillingRun:
-    _load()
+    load_portal()
     from provider_federation.portal.billing_runs import queries
     from provider_federation.portal.billing_runs.models import BillingRun
 
@@ -155,7 +143,7 @@ def _finish(run: BillingRun, *, wait: bool, as_json: bool) -> None:
     run.refresh_from_db()
     found = queries.report(run)
     if as_json:
-        _print_json(_as_json(found))
+        print_json(_as_json(found))
     else:
         _print_report(found)
 
@@ -187,11 +175,6 @@ def _as_json(found: Report) -> dict[str, Any]:
     from provider_federation.portal.billing_runs.schemas import one_run_out
 
     return one_run_out(found).model_dump(by_alias=True, mode="json")
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    json.dump(value, sys.stdout, indent=2)
-    print()
 
 
 def _print_report(found: Report) -> None:

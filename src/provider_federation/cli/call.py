@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provider_federation.cli.portal_shell import load_portal
 from provider_federation.kit.problem import Problem
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ def call(
     The answer's JSON goes to standard output, what it meant to standard error.
     Exit codes: 0 answered, 1 refused or no answer, 2 the call cannot be made.
     """
-    from provider_federation.cli.portal import load_portal
-
     load_portal()
     from provider_federation.portal.directory.queries import get_by_name, target_of
     from provider_federation.portal.shim import Call, call_now

@@ -4,12 +4,13 @@ safe.
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from provider_federation.cli.portal_shell import AsJson, actor, load_portal, print_json, write_file
 
 if TYPE_CHECKING:
     from provider_federation.portal.reconciliation.models import ReconciliationReport
@@ -30,47 +31,54 @@ def reconcile(
         bool, typer.Option("--dry-run", help="Say what --repair would do, and do nothing.")
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write every difference to this file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare portal, instances and Stripe for a month. Exits 0 when all agree, 1 when something differs, 3 when
     nothing differs but somebody did not answer.
     """
-    from provider_federation.cli.portal import load_portal
-
     load_portal()
-    actor = f"cli:{getpass.getuser()}"
     from provider_federation.portal.reconciliation import queries, services
+    from provider_federation.portal.reconciliation.schemas import whole_report_out
 
-    report = _compare(period, client, actor)
+    report = _compare(period, client)
     if (repair or dry_run) and report.status == "done":
         for row in services.repairable(report):
-            print(f"{'would' if dry_run else 'does'} {row.repair}: {row.message}")
+            _say(f"{'would' if dry_run else 'does'} {row.repair}: {row.message}", as_json)
         if repair and not dry_run:
-            report = _mend(report, period, client, actor)
+            report = _mend(report, period, client, as_json=as_json)
     view = queries.view_of(report)
-    _show(view)
+    if as_json:
+        print_json(whole_report_out(view).model_dump(by_alias=True, mode="json"))
+    else:
+        _show(view)
     if csv is not None:
         _write(report, csv)
     raise typer.Exit(_code(view))
 
 
-def _compare(period: str, client: str, actor: str) -> ReconciliationReport:
+def _compare(period: str, client: str) -> ReconciliationReport:
     """In this process; a worker that has the report's job as well finds it done."""
     from provider_federation.portal.directory.queries import get_by_org
     from provider_federation.portal.reconciliation import services
     from provider_federation.portal.revenue.periods import month
 
     instance = get_by_org(client) if client else None
-    report, _ = services.start_report(month(period), instance, actor=actor)
+    report, _ = services.start_report(month(period), instance, actor=actor())
     return services.work_on_report(report.pk)
 
 
-def _mend(report: ReconciliationReport, period: str, client: str, actor: str) -> ReconciliationReport:
+def _mend(report: ReconciliationReport, period: str, client: str, *, as_json: bool) -> ReconciliationReport:
     from provider_federation.portal.reconciliation import services
 
     rows = services.repairable(report)
-    for row in services.repair_rows(report.pk, [row.pk for row in rows], actor=actor):
-        print(f"{row.repair}: {row.repair_note}")
-    return _compare(period, client, actor) if rows else report
+    for row in services.repair_rows(report.pk, [row.pk for row in rows], actor=actor()):
+        _say(f"{row.repair}: {row.repair_note}", as_json)
+    return _compare(period, client) if rows else report
+
+
+def _say(sentence: str, as_json: bool) -> None:
+    """With --json, standard output is the JSON's."""
+    print(sentence, file=sys.stderr if as_json else sys.stdout)
 
 
 def _show(view: ReportView) -> None:
@@ -97,7 +105,7 @@ def _write(report: ReconciliationReport, path: Path) -> None:
     from provider_federation.portal.reconciliation import queries
     from provider_federation.portal.reconciliation.export import rows_csv
 
-    path.write_text(rows_csv(queries.all_rows(report)), encoding="utf-8", newline="")
+    write_file(path, rows_csv(queries.all_rows(report)))
 
 
 def _code(view: ReportView) -> int:

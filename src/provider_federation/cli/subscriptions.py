@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from provider_federation.cli.portal_shell import actor, load_portal
 
 if TYPE_CHECKING:
     from provider_federation.portal.subscriptions.models import Subscription
@@ -31,7 +32,7 @@ def list_all(
     status: Annotated[str, typer.Option(help="Only this status.")] = "",
 ) -> None:
     """Every subscription, newest first, and the monthly recurring revenue of all."""
-    _load()
+    load_portal()
     from provider_federation.money import format_amount
     from provider_federation.portal.subscriptions import queries
 
@@ -47,7 +48,7 @@ def list_all(
 @app.command("preview")
 def preview(client: Client, plan: Plan, proration: When = "") -> None:
     """What changing to a plan costs, now and next; nothing is changed."""
-    _load()
+    load_portal()
     from provider_federation.portal.subscriptions import services
 
     _show(services.preview_plan(_of(client), plan, _known(proration)))
@@ -62,7 +63,7 @@ def change(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Show what it costs, ask, and carry out exactly that."""
-    _load()
+    load_portal()
     from provider_federation.portal.subscriptions import services
 
     row, wanted = _of(client), _known(proration)
@@ -70,7 +71,7 @@ def change(
     _show(shown)
     if not yes:
         typer.confirm("Carry it out?", abort=True)
-    _tell(services.change_plan(row, plan, actor=_actor(), proration=wanted, preview_token=shown.token))
+    _tell(services.change_plan(row, plan, actor=actor(), proration=wanted, preview_token=shown.token))
 
 
 @app.command("cancel")
@@ -83,11 +84,11 @@ def cancel(
     prorate: Annotated[bool, typer.Option("--prorate", help="With --immediate: credit the rest.")] = False,
 ) -> None:
     """End it with the paid period, or now."""
-    _load()
+    load_portal()
     from provider_federation.portal.subscriptions import services
 
     ended = services.cancel_subscription(
-        _of(client), immediate=immediate, prorate=prorate and immediate, actor=_actor()
+        _of(client), immediate=immediate, prorate=prorate and immediate, actor=actor()
     )
     until = ended.current_period_end
     print("It ended." if ended.ended else f"It ends on {until:%Y-%m-%d %H:%M} UTC.")
@@ -96,29 +97,19 @@ def cancel(
 @app.command("resume")
 def resume(client: Client) -> None:
     """Take a cancellation back, or go on after a pause."""
-    _load()
+    load_portal()
     from provider_federation.portal.subscriptions import services
 
-    _tell(services.resume_subscription(_of(client), actor=_actor()))
+    _tell(services.resume_subscription(_of(client), actor=actor()))
 
 
 @app.command("withdraw")
 def withdraw(client: Client) -> None:
     """Take back a change that is scheduled or waits for its payment."""
-    _load()
+    load_portal()
     from provider_federation.portal.subscriptions import services
 
-    _tell(services.withdraw_change(_of(client), actor=_actor()))
-
-
-def _load() -> None:
-    from provider_federation.cli.portal import load_portal
-
-    load_portal()
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}"
+    _tell(services.withdraw_change(_of(client), actor=actor()))
 
 
 def _of(client: str) -> Subscription:

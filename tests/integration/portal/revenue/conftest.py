@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.integration.portal.revenue.rig import (
     enrol,
     forget_jobs,
 )
+from tests.integration.portal.terminal import Terminal
 
 from provider_federation.kit import clock
 from provider_federation.portal.directory.models import Instance
@@ -87,3 +89,13 @@ def api(transactional_db: None, at: Any) -> Client:
     """A program with a billing token."""
     _, secret = create_token(name="tests", role="billing", actor="system")
     return Client(headers={"Authorization": f"Bearer {secret}"}, raise_request_exception=False)
+
+
+@pytest.fixture
+def terminal(
+    transactional_db: None, at: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Terminal]:
+    """The command line. Logging is put back, since a command sets it up for its process."""
+    handlers = logging.getLogger().handlers[:]
+    yield Terminal(monkeypatch, capsys)
+    logging.getLogger().handlers[:] = handlers

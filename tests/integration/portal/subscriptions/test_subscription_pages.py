@@ -71,7 +71,7 @@ def test_an_old_preview_is_shown_anew(desk, grow, page, at):
 
 def test_the_command_line_shows_changes_and_cancels(desk, grow, at, monkeypatch):
     monkeypatch.setattr(
-        "provider_federation.cli.portal.load_portal", lambda *_: None
+        "provider_federation.cli.subscriptions.load_portal", lambda *_: None
     )  # Django is loaded already
     grow("ada")
     desk.subscribe()
