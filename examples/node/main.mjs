@@ -51,6 +51,10 @@ function serve({ keys, policy, answering }, port) {
   server.listen(Number(port), "127.0.0.1", () => console.log(`listening on ${server.address().port}`));
 }
 
-const [command, file, ...rest] = process.argv.slice(2);
+const [command, file, ...rest] = process.argv.slice(2), run = { call, serve }[command];
+if (!run || !rest.length) {
+  console.error("node main.mjs call CONFIG KEY METHOD URL [BODY] | node main.mjs serve CONFIG PORT");
+  process.exit(2);
+}
 const config = JSON.parse(readFileSync(file));
-await { call, serve }[command]({ ...config, keys: config.keys.map(withBytes) }, ...rest);
+await run({ ...config, keys: config.keys.map(withBytes) }, ...rest);
