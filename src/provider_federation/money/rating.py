@@ -321,5 +321,6 @@ def _jumps(usage: Usage, earlier: Usage) -> Iterator[HeldReason]:
         yield HeldReason("usage_jump", f"{leads} leads after {before} in {earlier.period.label}.")
     if usage.ai_cost >= JUMP * max(earlier.ai_cost, Decimal(1)):
         yield HeldReason(
-            "usage_jump", f"AI usage of {usage.ai_cost} after {earlier.ai_cost} in {earlier.period.label}."
+            "usage_jump",
+            f"AI usage of {usage.ai_cost} {usage.currency.upper()} after {earlier.ai_cost} in {earlier.period.label}.",
         )

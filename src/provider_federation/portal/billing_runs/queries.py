@@ -15,7 +15,7 @@ from django.db.models.functions import Abs, Cast, Coalesce
 from provider_federation.kit.csv_cells import safe_cell
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
-from provider_federation.portal.billing_runs.models import BillingPlanItem, BillingRun, ItemState
+from provider_federation.portal.billing_runs.models import UNDER_WAY, BillingPlanItem, BillingRun, ItemState
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.queries import after_cursor
 
@@ -28,12 +28,13 @@ _TO_BILL = (ItemState.READY, ItemState.PLACING, ItemState.BILLED)
 @dataclass(frozen=True)
 class Sums:
     """Amounts in minor units of one currency. `planned`: what the plan bills; `billed`: what of it is final in
-    Stripe; `before`: the same clients' invoices of the month before.
+    Stripe; `before`: the same clients' invoices of the month before; `to_bill`: what of the plan is still to come.
     """
 
     planned: int = 0
     billed: int = 0
     before: int = 0
+    to_bill: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def _totals(items: QuerySet[BillingPlanItem]) -> dict[str, Sums]:
         planned=Coalesce(Sum("total_cents", filter=Q(state__in=_TO_BILL)), 0),
         billed=Coalesce(Sum("invoice__total_cents", filter=Q(state=ItemState.BILLED)), 0),
         before=Coalesce(Sum("previous_cents"), 0),
+        to_bill=Coalesce(Sum("total_cents", filter=Q(state__in=UNDER_WAY)), 0),
     )
     return {
-        row["currency"]: Sums(row["planned"], row["billed"], row["before"])
+        row["currency"]: Sums(row["planned"], row["billed"], row["before"], row["to_bill"])
         for row in rows.order_by("currency")
     }
 

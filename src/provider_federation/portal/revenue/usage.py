@@ -117,7 +117,7 @@ class UsageUnavailable(Problem):
         super().__init__(
             503 if later else 502,
             "instance_unavailable" if later else "instance_bad_answer",
-            f"{instance}: its usage cannot be read ({code}). {sentence} Nothing was billed.",
+            f"{instance}: its usage cannot be read. {sentence} Nothing was billed.",
             clientOrgId=instance.org_id,
             outcome=code,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -159,12 +160,43 @@ def ago(at: datetime | str | None) -> SafeString | str:
 
 @register.filter
 def instant(at: datetime | str | None) -> SafeString | str:
-    """`2026-02-03 14:05` in UTC, or a dash."""
+    """`2026-02-03 14:05 UTC`, or a dash."""
     if not isinstance(at, datetime):  # a template hands over "" for what is not there
         return "—"
     return format_html(
-        '<time class="pf-number" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}"
+        '<time class="pf-number" datetime="{}">{} UTC</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}"
     )
+
+
+@register.filter
+def stated(text: str) -> SafeString | str:
+    """An instant that came as text, as `instant` shows it; the very text, which evidence is made over, on hover."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    shown = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return format_html('<time class="pf-number" datetime="{}" title="{}">{} UTC</time>', text, text, shown)
+
+
+@register.filter
+def facts(evidence: Mapping[str, Any], currency: str) -> list[tuple[str, str]]:
+    """What a line was rated from, as (name, words): `…Cents` is an amount, `cost` exact in `currency`'s major
+    units, `markup` a share.
+    """
+    return [_fact(name, value, currency) for name, value in evidence.items()]
+
+
+def _fact(name: str, value: Any, currency: str) -> tuple[str, str]:
+    told = spoken(name.removesuffix("Cents"))
+    told = told[:1].upper() + told[1:]
+    if value is None:
+        return told, "—"
+    if name.endswith("Cents"):
+        return told, money(int(value), currency)
+    if name == "cost":
+        return told, f"{value} {currency.upper()}"
+    return told, f"{Decimal(value) * 100:f} %" if name == "markup" else str(value)
 
 
 @register.filter

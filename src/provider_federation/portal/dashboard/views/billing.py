@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,7 +17,13 @@ from django.views.decorators.http import require_GET, require_POST
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.billing_runs import queries, services
-from provider_federation.portal.billing_runs.models import BillingPlanItem, BillingRun, ItemState
+from provider_federation.portal.billing_runs.models import (
+    LIVING,
+    BillingPlanItem,
+    BillingRun,
+    ItemState,
+    RunStatus,
+)
 from provider_federation.portal.dashboard.pages import (
     Column,
     Listing,
@@ -54,9 +61,11 @@ _TONES = {
     "billed": "is-good",
     "already": "is-good",
     "nothing": "is-good",
-    "held": "is-bad",
+    "held": "is-warn",
     "cancelled": "is-off",
 }
+# Before anything is billed, what is ready counts as done.
+_PLANNING = {RunStatus.PLANNING, RunStatus.PLANNED, RunStatus.APPROVED}
 
 
 def _crumbs() -> list[tuple[str, str]]:
@@ -95,9 +104,19 @@ def plan_billing_run(request: HttpRequest) -> HttpResponse:
     try:
         run = services.start_plan(words(request.POST, "period", 7), actor=actor(request))
     except Problem as problem:
+        return _already(request, problem)
+    return redirect("billing-run", run.pk)
+
+
+def _already(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """A month has one run: who asks for a second one is led to it."""
+    period = words(request.POST, "period", 7)
+    living = BillingRun.objects.filter(period=period, status__in=LIVING).first()
+    if problem.code != "run_exists" or living is None:
         say(request, problem)
         return redirect("billing-runs")
-    return redirect("billing-run", run.pk)
+    messages.info(request, f"{period} has a billing run already: this one.")
+    return redirect("billing-run", living.pk)
 
 
 @require_GET
@@ -109,7 +128,7 @@ def billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         "billing_run",
         title=f"Billing run {run.period}",
         crumbs=_crumbs(),
-        **_watched(run),
+        **_watched(request, run),
         **_review(request, run),
     )
 
@@ -119,7 +138,7 @@ def billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def billing_run_progress(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """The part of the page that changes; when the phase is over the whole page comes again."""
     run = get_object_or_404(BillingRun, pk=run_id)
-    answer = render(request, "portal/parts/billing_run.html", _watched(run))
+    answer = render(request, "portal/parts/billing_run.html", _watched(request, run))
     if run.status not in _LIVE:
         answer["HX-Refresh"] = "true"
     return answer
@@ -154,7 +173,7 @@ def approve_billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse
         title=f"Approve the plan of {run.period}?",
         crumbs=[*_crumbs(), (run.period, reverse("billing-run", args=[run_id]))],
         four_eyes=settings.BILLING_FOUR_EYES,
-        **_watched(run),
+        **_watched(request, run),
     )
 
 
@@ -207,10 +226,14 @@ def _done(request: HttpRequest, run_id: uuid.UUID, act: Callable[[], object]) ->
     return redirect("billing-run", run_id)
 
 
-def _watched(run: BillingRun) -> dict[str, Any]:
+def _watched(request: HttpRequest, run: BillingRun) -> dict[str, Any]:
     report = queries.report(run)
-    planning = run.status == "planning"
+    planning = run.status in _PLANNING
     done = report.clients - report.states.get("waiting", 0) if planning else report.finished
+    tones = _TONES | {"ready": ""} if planning else _TONES
+    can_cancel = run.status in LIVING
+    can_retry = bool(report.holds) and run.status in {"planned", "approved", "done"}
+    can_resume = run.status == "cancelled" and bool(run.approved_hash)
     share = 100 / max(report.clients, 1)
     return {
         "run": run,
@@ -218,10 +241,13 @@ def _watched(run: BillingRun) -> dict[str, Any]:
         "live": run.status in _LIVE,
         "states_told": [(ItemState(state).label, count) for state, count in report.states.items()],
         "done": done,
-        "bars": [(tone, report.states.get(state, 0) * share) for state, tone in _TONES.items()],
-        "can_cancel": run.status in {"planning", "planned", "approved", "executing"},
-        "can_retry": bool(report.holds) and run.status in {"planned", "approved", "done"},
-        "can_resume": run.status == "cancelled" and bool(run.approved_hash),
+        "bars": [(tone, report.states.get(state, 0) * share) for state, tone in tones.items()],
+        "planning": planning,
+        "own_plan": settings.BILLING_FOUR_EYES and run.planned_by == actor(request),
+        "can_cancel": can_cancel,
+        "can_retry": can_retry,
+        "can_resume": can_resume,
+        "can_go_on": can_cancel or can_retry or can_resume,
     }
 
 
