@@ -230,7 +230,7 @@ def table(found: Iterable[object]) -> str:
     """Rows of one dataclass as a table in Markdown."""
     lines = []
     for row in found:
-        values = dataclasses.asdict(row)  # type: ignore[call-overload]
+        values = dataclasses.asdict(row)
         if not lines:
             lines += [
                 "| " + " | ".join(name.replace("_us", ", µs").replace("_", " ") for name in values) + " |"

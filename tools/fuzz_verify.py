@@ -107,7 +107,7 @@ def seeds() -> list[bytes]:
 
 def _seed(request: dict[str, object], added: list[list[str]]) -> bytes:
     start = f"{request['method']} {request['target']} {request['authority']}"
-    headers = [(name, value) for name, value in [*request["headers"], *added]]  # type: ignore[misc]
+    headers = [(name, value) for name, value in [*request["headers"], *added]]
     return b"verify\n" + _text(start, headers, base64.b64decode(str(request["body_base64"])))
 
 

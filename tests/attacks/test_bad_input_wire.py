@@ -214,7 +214,7 @@ def test_addresses_that_are_not_there(service: Service) -> None:
         "/api/billing/list/x",
     ):
         for who in ("full", "nobody"):
-            answer = service.send("GET", path, who=who)  # type: ignore[arg-type]  # both are of the type
+            answer = service.send("GET", path, who=who)
             check_refusal(answer, f"{who} {path}")
             assert answer.status in {400, 404}, answer
 

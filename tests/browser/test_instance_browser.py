@@ -258,7 +258,7 @@ def test_a_wrong_password_and_a_missing_page(watched: Watched) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Invoices")).to_be_visible()
-    assert page.goto(f"{watched.address}/nothing").status == 404  # type: ignore[union-attr]
+    assert page.goto(f"{watched.address}/nothing").status == 404
     watched.hold()
 
 
@@ -305,7 +305,7 @@ def test_a_viewer_looks_and_signs_out(watched: Watched) -> None:
     watched.sign_in("viewer@x.example")
     for path in ("/", "/leads", "/leads/1", "/invoices", "/usage", "/federation", "/alerts", "/account"):
         watched.open(path)
-    assert page.goto(f"{watched.address}/billing").status == 403  # type: ignore[union-attr]
+    assert page.goto(f"{watched.address}/billing").status == 403
     watched.hold()
     watched.open("/")
     if page.viewport_size == SIZES["phone"]:

@@ -57,7 +57,7 @@ def test_customers(account):
     assert [found.id for found in account.list_customers(metadata={"pf_customer": "2"})] == [second.id]
     assert len(account.list_customers(email="a@acme.test")) == 2
     assert account.list_customers(email="b@acme.test") == []
-    assert account.list_customers(since=datetime.now(UTC) + timedelta(days=1)) == []  # noqa: TID251
+    assert account.list_customers(since=datetime.now(UTC) + timedelta(days=1)) == []  # noqa: TID251  the simulator here lives in real time
     assert account.update_customer(first.id, name="New", idempotency_key="new").name == "New"
 
 

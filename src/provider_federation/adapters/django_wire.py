@@ -47,8 +47,8 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
         raise Refused("internal_error")
     else:
         is_asgi = hasattr(request, "scope")
-        body = stream._stream.read(limit + 1) if is_asgi else wsgi_wire.read_body(request.META, limit)  # noqa: SLF001
-        stream._stream = io.BytesIO(body)  # noqa: SLF001
+        body = stream._stream.read(limit + 1) if is_asgi else wsgi_wire.read_body(request.META, limit)  # noqa: SLF001  Django has no other way to read a part
+        stream._stream = io.BytesIO(body)  # noqa: SLF001  what was read is put back
     if len(body) > limit:
         raise Refused("body_too_large")
     return bytes(body)

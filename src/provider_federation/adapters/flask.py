@@ -41,7 +41,7 @@ class Federation:
 
     def install(self, app: Flask) -> None:
         """Put the middleware around `app`. Call this after any other change of `app.wsgi_app`."""
-        app.wsgi_app = FederationMiddleware(app.wsgi_app, gate=self.gate)  # type: ignore[method-assign]
+        app.wsgi_app = FederationMiddleware(app.wsgi_app, gate=self.gate)  # type: ignore[method-assign]  # Flask's documented way
         app.register_error_handler(Refused, _refusal)
 
     @property

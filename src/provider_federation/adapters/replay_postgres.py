@@ -125,7 +125,7 @@ class PostgresReplayStore:
         connection = psycopg.connect(self._url, autocommit=True, connect_timeout=max(2, round(self._wait)))
         try:
             wait = connection.wait
-            connection.wait = lambda generator, *options: wait(self._bounded(generator), *options)  # type: ignore[method-assign]
+            connection.wait = lambda generator, *options: wait(self._bounded(generator), *options)  # type: ignore[method-assign]  # psycopg has no deadline of its own
             connection.execute(f"SET statement_timeout = {self._wait * 1000:.0f}")
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

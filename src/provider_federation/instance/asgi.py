@@ -15,8 +15,7 @@ from provider_federation.kit.web.rim import Rim
 configure_logs(service="instance", development=settings.DEVELOPMENT)
 _django = get_asgi_application()
 
-# After Django: these read its settings.
-# ruff: noqa: E402
+# ruff: noqa: E402  these read the settings that Django has loaded
 from provider_federation.instance.federation.asgi import FederationGate
 from provider_federation.instance.middleware import HeadersAtTheRim
 from provider_federation.instance.pages.errors import too_large_page

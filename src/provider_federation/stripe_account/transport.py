@@ -55,8 +55,7 @@ class DeadlineClient(stripe.RequestsClient):
         session.mount("http://", HTTPAdapter(pool_maxsize=_KEPT))
         super().__init__(timeout=(min(_CONNECT_SECONDS, deadline), deadline), session=session)
 
-    # The base class says str and one argument more; its own subclasses differ from it just like this.
-    def request(  # type: ignore[override]
+    def request(  # type: ignore[override]  # the SDK's own subclasses differ from their base just like this
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         self._pace.wait()
@@ -88,5 +87,4 @@ class _Outcome:
         if self._answer is not None:
             return self._answer
         late = f"Stripe did not answer within {deadline:g} seconds."
-        # The SDK leaves its exceptions untyped.
-        raise self._error or stripe.APIConnectionError(late)  # type: ignore[no-untyped-call]
+        raise self._error or stripe.APIConnectionError(late)  # type: ignore[no-untyped-call]  # the SDK's exceptions have no types

@@ -55,7 +55,7 @@ def without_gate(build: Callable[[], Any]) -> Any:
 def echo(request: HttpRequest) -> HttpResponse:
     return JsonResponse(
         state.facts(
-            request.federation,  # type: ignore[attr-defined]
+            request.federation,
             method=request.method, path=request.path, body=request.body.decode("latin-1"),
             cookie=request.headers.get("cookie", ""), authorization=request.headers.get("authorization", ""),
             cookies=dict(request.COOKIES),

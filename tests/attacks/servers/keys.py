@@ -18,7 +18,7 @@ _VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "legacy.json").re
 
 
 def ed25519(name: str, seed: bytes, **more: str) -> Key:
-    return Key(name, "ed25519", seed, bytes(SigningKey(seed).verify_key), **more)  # type: ignore[arg-type]
+    return Key(name, "ed25519", seed, bytes(SigningKey(seed).verify_key), **more)
 
 
 LEGACY = Key("legacy", "sha256", b"a secret of thirty-two bytes ...", pair="old")

@@ -436,7 +436,7 @@ def _admitted(gate: Gate, request: Request) -> str:
         head = replace(request, body=b"")
         gate.admit(gate.check_head(head), head, request.body)
     except Refused as refused:
-        assert "hunter2" not in str(refused.body())  # noqa: PT017
+        assert "hunter2" not in str(refused.body())  # noqa: PT017  the caller says which code it must be
         return refused.code
     return "accepted"
 

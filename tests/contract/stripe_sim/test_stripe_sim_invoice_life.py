@@ -94,7 +94,7 @@ def test_pieces_that_cost_money(api: stripe.StripeClient) -> None:
         ({"collection_method": "send_invoice", "due_date": 1}, "due_date"),
     ):
         with pytest.raises(stripe.InvalidRequestError) as refused:
-            api.v1.invoices.create({"customer": customer.id, **wanted})  # type: ignore[typeddict-item]
+            api.v1.invoices.create({"customer": customer.id, **wanted})
         assert refused.value.param == param
 
 

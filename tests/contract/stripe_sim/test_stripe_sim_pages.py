@@ -102,7 +102,7 @@ def test_the_pdf_is_one(api: stripe.StripeClient) -> None:
     assert (status, headers["content-type"]) == (200, "application/pdf")
     assert body.startswith(b"%PDF-1.4")
     assert body.rstrip().endswith(b"%%EOF")
-    start = int(re.search(rb"startxref\n(\d+)", body)[1])  # type: ignore[index]
+    start = int(re.search(rb"startxref\n(\d+)", body)[1])
     assert body[start:].startswith(b"xref")
     for number, offset in enumerate(re.findall(rb"(\d{10}) 00000 n", body), 1):
         assert body[int(offset) :].startswith(b"%d 0 obj" % number)

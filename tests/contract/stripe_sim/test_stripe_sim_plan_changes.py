@@ -176,7 +176,7 @@ def test_a_released_schedule_changes_nothing(sim: Running, api: stripe.StripeCli
     schedule = _scheduled(api, subscribed, flows.price(api, 1000).id)
     for refused in ({"cancel_at_period_end": True}, {"items": [{"id": _item(subscribed).id, "quantity": 2}]}):
         with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):
-            api.v1.subscriptions.update(subscribed.id, refused)  # type: ignore[arg-type]
+            api.v1.subscriptions.update(subscribed.id, refused)
     with pytest.raises(stripe.InvalidRequestError, match="already attached"):
         api.v1.subscription_schedules.create({"from_subscription": subscribed.id})
     assert api.v1.subscription_schedules.release(schedule.id).released_subscription == subscribed.id

@@ -54,7 +54,7 @@ def make(request, tmp_path) -> Iterator[Callable[..., Any]]:
         opened.append(store)
         return store
 
-    build.kind = request.param  # type: ignore[attr-defined]
+    build.kind = request.param
     yield build
     for store in opened:
         store.close()

@@ -124,7 +124,7 @@ class Postgres(Model):
 
     def _admin(self, statement: str) -> None:
         with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(self.schema)))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement).format(sql.Identifier(self.schema)))
 
     def build(self) -> Any:
         url = os.environ["TEST_POSTGRES_URL"]

@@ -28,7 +28,7 @@ class OperatorOrToken(AuthBase):
         caller = _caller(request)
         if not allowed(caller, self.permission):
             raise Problem(403, "forbidden", f"Your role does not allow this; it needs {self.permission}.")
-        request.actor = actor_of(caller)  # type: ignore[attr-defined]
+        request.actor = actor_of(caller)  # type: ignore[attr-defined]  # the attribute is what this is for
         return caller
 
 

@@ -257,7 +257,7 @@ def test_a_fault_is_a_page_without_details(owner: Client, monkeypatch: pytest.Mo
 def test_nothing_of_a_key_is_shown_but_its_facts(clients: dict[str, Client], settings: object) -> None:
     from provider_federation.protocol.config import read_environment
 
-    settings.FEDERATION = read_environment(  # type: ignore[attr-defined]
+    settings.FEDERATION = read_environment(
         {
             "PROVIDER_FEDERATION_ENABLED": "1",
             "PROVIDER_FEDERATION_SIG_SHA256": "1",

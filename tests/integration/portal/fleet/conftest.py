@@ -31,7 +31,7 @@ def enrol(fake: FakeInstance, **more: object) -> Instance:
 @pytest.fixture
 def fleet(db: None, settings: object) -> Iterator[Grow]:
     """`fleet("ada", "bob")` starts instances and enrols them."""
-    settings.ALLOWED_PRIVATE_HOSTS = ("127.0.0.1",)  # type: ignore[attr-defined]
+    settings.ALLOWED_PRIVATE_HOSTS = ("127.0.0.1",)
     grown: list[FakeInstance] = []
 
     def grow(*names: str, **more: object) -> list[tuple[FakeInstance, Instance]]:

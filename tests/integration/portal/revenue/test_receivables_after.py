@@ -166,7 +166,10 @@ def billing(transactional_db):
 
 def test_every_page_and_what_its_buttons_do(books, billed, billing):
     key = billed.stripe_invoice_id
-    get = lambda path: billing.get(path).content.decode()  # noqa: E731
+
+    def get(path):
+        return billing.get(path).content.decode()
+
     assert "$203.00" in get("/receivables/")
     assert "Dispute …" in get(f"/receivables/{key}/")
     assert "are free again" in get(f"/receivables/{key}/void/")

@@ -143,7 +143,7 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     try:
         assert isinstance(read_object(raw), dict)
     except NotJson as error:
-        assert error.code in {"not_json", "not_an_object", "too_deep"}  # noqa: PT017
+        assert error.code in {"not_json", "not_an_object", "too_deep"}  # noqa: PT017  most bytes raise, some do not
 
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)

@@ -144,8 +144,9 @@ def _entries(instance: Instance) -> Iterator[Entry]:
 
 def _of_invoice(row: Receivable) -> Iterator[Entry]:
     assert row.finalized_at is not None
-    usage = isinstance(row, UsageInvoice)
-    text = f"Usage in {row.period}" if usage else f"Subscription {row.subscription.plan}"  # type: ignore[union-attr]
+    text = (
+        f"Usage in {row.period}" if isinstance(row, UsageInvoice) else f"Subscription {row.subscription.plan}"
+    )
     yield _entry(row.finalized_at, "invoice", row, text, row.total_cents)
     if row.status == UsageStatus.VOID:
         left = row.total_cents - row.credited_unpaid_cents
