@@ -76,7 +76,7 @@ def test_recurring_revenue_is_as_in_the_table(seen: Seen, label: str) -> None:
 
 
 def test_the_ledger_grows_by_each_month(seen: Seen) -> None:
-    """The ledger's `billed` are totals as invoiced; what was credited stands beside it."""
+    """The ledger's `gross` are totals as invoiced; what was credited stands beside it."""
     billed = paid = credited = 0
     for label, month in table.MONTHS.items():
         billed, paid, credited = billed + month.gross, paid + month.paid, credited + month.credited
@@ -86,7 +86,7 @@ def test_the_ledger_grows_by_each_month(seen: Seen) -> None:
             "credited when open": ledger["creditedUnpaidCents"],
         }
         by_hand = {
-            "billedCents": billed,
+            "grossCents": billed,
             "paidCents": paid,
             "outstandingCents": month.outstanding,
             "credited when open": credited,
@@ -167,7 +167,7 @@ def test_the_whole_time_adds_up(seen: Seen) -> None:
     ledger = seen.facts["ledger"]
     agree("fourteen months", by_hand, report=sums)
     found = {
-        "gross": ledger["billedCents"],
+        "gross": ledger["grossCents"],
         "credited": ledger["creditedUnpaidCents"] + ledger["creditedPaidCents"],
         "paid": ledger["paidCents"],
         "outstanding": ledger["outstandingCents"],

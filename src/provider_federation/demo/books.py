@@ -128,6 +128,6 @@ def portal_ledger(portal: Client) -> Sums:
     dollars_only = [entry for entry in totals if entry["currency"].lower() == "usd"]
     return Sums(
         sum(entry["invoices"] for entry in dollars_only),
-        sum(entry["billedCents"] for entry in dollars_only),
+        sum(entry["grossCents"] for entry in dollars_only),
         sum(entry["paidCents"] for entry in dollars_only),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 
 from provider_federation.money import Period
@@ -29,7 +29,9 @@ class MonthSum:
 
 
 def billed_by_month(months: Sequence[Period]) -> list[MonthSum]:
-    """Of `months`, oldest first: what subscriptions and usage invoices billed, those that are void aside."""
+    """Of `months`, oldest first: what subscriptions and usage invoices billed after credit notes, those that are
+    void aside.
+    """
     fees = _sums(SubscriptionInvoice.objects.all(), "billed_at", months)
     usage = _sums(UsageInvoice.objects.all(), "created_at", months)
     return [*(MonthSum("subscription", *row) for row in fees), *(MonthSum("usage", *row) for row in usage)]
@@ -44,6 +46,6 @@ def _sums(rows: QuerySet[Any], otherwise: str, months: Sequence[Period]) -> list
         .annotate(month=TruncMonth("at", tzinfo=ZoneInfo(settings.PROVIDER_TIME_ZONE)))
         .order_by()
         .values("month", "currency")
-        .annotate(cents=Sum("total_cents"))
+        .annotate(cents=Sum(F("total_cents") - F("credited_unpaid_cents") - F("credited_paid_cents")))
     )
     return [(f"{row['month']:%Y-%m}", row["currency"], row["cents"]) for row in found]

@@ -1,4 +1,4 @@
-"""`/api/provider/billing/…`: invoices after they left, disputes of leads, statements, the sweep."""
+"""`/api/provider/billing/…`: the ledger, invoices after they left, disputes of leads, statements, the sweep."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.receivables import queries
+from provider_federation.portal.receivables.ledger import ledger_totals
 from provider_federation.portal.receivables.models import DisputeState
 from provider_federation.portal.receivables.schemas import (
     AcceptIn,
@@ -23,6 +24,7 @@ from provider_federation.portal.receivables.schemas import (
     ages_out,
     credit_note_out,
     dispute_out,
+    ledger_out,
     preview_out,
     receivable_out,
     refund_out,
@@ -47,6 +49,14 @@ _read, _manage = operator_or_token("billing.read"), operator_or_token("billing.m
 
 Text = Annotated[str | None, Query(max_length=128)]
 Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.get("/ledger", auth=_read, summary="Billed, paid, collected and outstanding, by currency")
+def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:
+    refuse_unknown_query(request, ("clientOrgId",))
+    instance = get_by_org(clientOrgId) if clientOrgId is not None else None
+    totals = [ledger_out(currency, one) for currency, one in ledger_totals(instance).items()]
+    return {"ok": True, "clientOrgId": clientOrgId, "totals": totals}
 
 
 @router.get(

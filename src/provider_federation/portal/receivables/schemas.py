@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
+from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.receivables.models import (
     CreditNote,
     DunningStep,
@@ -112,6 +113,34 @@ class AcceptIn(_In):
 
 class RejectIn(_In):
     decision: str = Field(min_length=1, max_length=1000)
+
+
+def book_out(currency: str, one: Owed) -> dict[str, Any]:
+    """What a book's invoices come to in one currency. Refunds are in no invoice: no `collected` here."""
+    return {
+        "currency": currency,
+        "invoices": one.invoices,
+        "grossCents": one.gross,
+        "creditedUnpaidCents": one.credited_unpaid,
+        "creditedPaidCents": one.credited_paid,
+        "billedCents": one.billed,
+        "paidCents": one.paid,
+        "offStripeCents": one.off_stripe,
+        "overBalanceCents": one.over_balance,
+        "outstandingCents": one.outstanding,
+        "writtenOffCents": one.written_off,
+    }
+
+
+def ledger_out(currency: str, one: Owed) -> dict[str, Any]:
+    """The ledger in one currency; each figure means what it means in the reports."""
+    return {
+        **book_out(currency, one),
+        "taxCents": one.tax,
+        "refundedCents": one.refunded,
+        "collectedCents": one.collected,
+        "overdueCents": one.overdue,
+    }
 
 
 def receivable_out(invoice: Receivable) -> dict[str, Any]:

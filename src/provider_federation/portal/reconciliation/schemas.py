@@ -9,12 +9,12 @@ from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
 from provider_federation.portal.fleet.wire import Instant, Wire
+from provider_federation.portal.receivables.schemas import book_out
 from provider_federation.portal.reconciliation import queries
 from provider_federation.portal.reconciliation.classes import CLASSES, REPAIRS
 from provider_federation.portal.reconciliation.differences import Difference, Says
 from provider_federation.portal.reconciliation.models import InstanceAnswer, ReconciliationRow
 from provider_federation.portal.reconciliation.services import Comparison
-from provider_federation.portal.revenue.schemas import ledger_out
 
 MOST_ROWS = 1000
 MOST_UNANSWERED = 200
@@ -235,8 +235,8 @@ def comparison_out(found: Comparison, client_org_id: str | None) -> dict[str, An
         "agrees": found.agrees,
         "checkedAt": found.at.isoformat().replace("+00:00", "Z"),
         "clientOrgId": client_org_id,
-        "portal": ledger_out(found.portal),
-        "stripe": ledger_out(found.stripe),
+        "portal": [book_out(*one) for one in sorted(found.portal.items())],
+        "stripe": [book_out(*one) for one in sorted(found.stripe.items())],
         "differences": [_difference_out(one) for one in found.differences],
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from provider_federation.portal.fleet.wire import CoverageOut, Instant, Wire, coverage_out
+from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.reports.queries import (
     AiRow,
     AiUsage,
@@ -14,7 +15,6 @@ from provider_federation.portal.reports.queries import (
     KindsRow,
     Movement,
     MovementRow,
-    Owed,
     OwedRow,
 )
 from provider_federation.portal.reports.window import Window

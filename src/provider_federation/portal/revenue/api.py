@@ -1,4 +1,4 @@
-"""`/api/provider/billing/…`: revenue, the provider's usage invoices and the ledger (contract, section 4)."""
+"""`/api/provider/billing/…`: revenue, the provider's usage invoices (contract, section 4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from provider_federation.portal.revenue.schemas import (
     all_revenue_out,
     client_revenue_out,
     invoiced_out,
-    ledger_out,
     usage_invoice_out,
 )
 
@@ -89,13 +88,6 @@ def release_invoice(request: HttpRequest, invoice_id: str) -> dict[str, Any]:
     refuse_body(request)
     held = queries.usage_invoice(invoice_id)
     return invoiced_out(services.release_usage_invoice(held, actor=_actor(request)))
-
-
-@router.get("/ledger", auth=_read, summary="Billed, paid, collected and outstanding, by currency")
-def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:
-    refuse_unknown_query(request, ("clientOrgId",))
-    instance = get_by_org(clientOrgId) if clientOrgId is not None else None
-    return {"ok": True, "clientOrgId": clientOrgId, "totals": ledger_out(queries.ledger_totals(instance))}
 
 
 def _actor(request: HttpRequest) -> str:

@@ -17,7 +17,6 @@ from provider_federation.money import PRICE_CURRENCY, Period
 from provider_federation.portal.fleet.queries import Coverage
 from provider_federation.portal.revenue.models import UsageInvoice
 from provider_federation.portal.revenue.periods import label_of
-from provider_federation.portal.revenue.queries import LedgerTotals
 from provider_federation.portal.revenue.services import AllRevenue, ClientRevenue, Invoiced
 
 
@@ -125,26 +124,6 @@ def usage_invoice_out(row: UsageInvoice, *, lines: bool = False) -> dict[str, An
     if lines:
         answer["lines"] = [_line(line) for line in row.lines.order_by("position")]
     return answer
-
-
-def ledger_out(totals: dict[str, LedgerTotals]) -> list[dict[str, Any]]:
-    """The ledger's sums, one entry a currency."""
-    return [
-        {
-            "currency": currency,
-            "invoices": one.invoices,
-            "billedCents": one.billed,
-            "paidCents": one.paid,
-            "collectedCents": one.collected,
-            "offStripeCents": one.off_stripe,
-            "overBalanceCents": one.over_balance,
-            "outstandingCents": one.outstanding,
-            "writtenOffCents": one.written_off,
-            "creditedUnpaidCents": one.credited_unpaid,
-            "creditedPaidCents": one.credited_paid,
-        }
-        for currency, one in sorted(totals.items())
-    ]
 
 
 def _line(line: Any) -> dict[str, Any]:

@@ -443,7 +443,7 @@ def test_the_csv_has_the_same_filters_and_no_formulas(seeded):
 def test_the_provider_s_months_add_up_to_the_ledger(seeded):
     from provider_federation.portal.dashboard.billed import billed_by_month
     from provider_federation.portal.dashboard.charts import charted_months
-    from provider_federation.portal.revenue.queries import ledger_totals
+    from provider_federation.portal.receivables.ledger import ledger_totals
 
     assert sum(one.cents for one in billed_by_month(charted_months())) == ledger_totals()["usd"].billed
 

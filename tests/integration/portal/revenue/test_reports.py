@@ -9,10 +9,13 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
+from django.test import Client
 
 from provider_federation.kit import clock
 from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.operators.services import create_token
+from provider_federation.portal.receivables.ledger import ledger_totals
 from provider_federation.portal.receivables.models import Refund
 from provider_federation.portal.reports import queries
 from provider_federation.portal.reports.queries.owed import totals
@@ -152,8 +155,60 @@ def test_billed_paid_collected_outstanding_and_overdue_are_told_apart(at):
     for by in ("client", "kind"):
         assert totals(queries.owed(window_asked("2026-03", "2026-06"), by))["usd"] == every
     assert [row.label for row in queries.owed(window_asked("2026-03", "2026-06"), "client")] == ["Ada", "Bob"]
+    assert ledger_totals()["usd"] == every
     alone = queries.owed(window_asked("2026-03", "2026-03"), "kind", client=ada)
     assert {row.key: row.owed.gross for row in alone} == {"subscription": 9_700, "usage": 20_000}
+
+
+def test_the_ledger_and_the_report_say_the_same(at):
+    """Credit notes before and after payment, refunds, money outside of Stripe and over the balance, a write-off."""
+    ada, bob = client_named("ada"), client_named("bob")
+    fee(ada, 3, 9_700)
+    fee(bob, 4, 9_700, off_stripe_cents=9_700)
+    fee(
+        bob, 5, 9_700, status="open", paid_cents=0, remaining_cents=9_700
+    )  # no due date: due when it is final
+    paid = usage_invoice(ada, 3, leads=4, status="paid", credited_paid_cents=10_000)
+    usage_invoice(ada, 4, leads=3, credited_unpaid_cents=10_000, remaining_cents=20_000)
+    usage_invoice(bob, 4, ai=30, status="paid", paid_cents=0)  # below the minimum charge
+    usage_invoice(bob, 5, leads=3, status="uncollectible")
+    usage_invoice(bob, 6, leads=9, status="void")
+    for state, cents in (("succeeded", 10_000), ("pending", 500), ("failed", 7_000), ("refused", 7_000)):
+        Refund.objects.create(
+            instance=ada,
+            usage_invoice=paid,
+            state=state,
+            currency="usd",
+            amount_cents=cents,
+            payment_intent="pi_1",
+            asked_by="tests",
+            created_at=NOW,
+        )
+    _, secret = create_token(name="tests", role="billing", actor="system")
+    caller = Client(headers={"Authorization": f"Bearer {secret}"})
+    for org, by_hand in {
+        "": {
+            "grossCents": 129_130,
+            "billedCents": 109_130,
+            "paidCents": 59_400,
+            "offStripeCents": 9_700,
+            "refundedCents": 10_500,
+            "collectedCents": 39_200,
+            "outstandingCents": 29_700,
+            "overdueCents": 29_700,
+            "writtenOffCents": 30_000,
+        },
+        "org_ada": {"grossCents": 79_700, "billedCents": 59_700, "collectedCents": 39_200},
+    }.items():
+        client = f"clientOrgId={org}&" if org else ""
+        (ledger,) = caller.get(f"/api/provider/billing/ledger?{client}").json()["totals"]
+        report = caller.get(f"/api/provider/reports/owed?{client}from=2026-01&to=2026-06").json()
+        (total,) = report["totals"]
+        assert {name: ledger[name] for name in by_hand} == by_hand
+        shared = ledger.keys() & total.keys()
+        assert len(shared) == 12
+        assert {name: ledger[name] for name in shared} == {name: total[name] for name in shared}
+    assert ledger["creditedUnpaidCents"] + ledger["creditedPaidCents"] == 20_000
 
 
 def test_revenue_by_kind_adds_up_to_what_was_billed(at):

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, deliver, jobs, proven, run_jobs
 
-from provider_federation.portal.revenue import queries
+from provider_federation.portal.receivables.ledger import ledger_totals
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageLine
 from provider_federation.portal.revenue.services.jobs import PLACE
 
@@ -44,7 +44,7 @@ def test_usage_becomes_one_invoice_in_stripe_and_is_paid(books, grow, api):
     assert run_jobs() == []
     row = UsageInvoice.objects.get()
     assert (row.status, row.paid_cents, row.remaining_cents) == ("paid", 51_235, 0)
-    totals = queries.ledger_totals(ada)["usd"]
+    totals = ledger_totals(ada)["usd"]
     assert (totals.billed, totals.paid, totals.collected, totals.outstanding) == (51_235, 51_235, 51_235, 0)
     report = api.get("/api/provider/billing/reconcile?clientOrgId=org_ada").json()
     assert report["agrees"], report

@@ -13,6 +13,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.charts import Chart, Series, months_chart
 from provider_federation.portal.dashboard.pages import actor, address, chosen, page, requires, say, words
+from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
 from provider_federation.portal.reports.export import NAMES, report_csv
@@ -123,7 +124,7 @@ def _chart(table: Table, window: Window, by: str, currency: str) -> Chart | None
     return months_chart(window.months, series, currency, others, stacked=stacked)
 
 
-def _owed_figures(one: queries.Owed) -> list[int]:
+def _owed_figures(one: Owed) -> list[int]:
     return [one.billed, one.paid, one.collected, one.outstanding, one.overdue, one.invoices]
 
 

@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from provider_federation.kit import clock
 from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.reconciliation.classes import ADOPT, REFETCH, REMOVE_DRAFT
 from provider_federation.portal.reconciliation.differences import Difference, Says, in_words
 from provider_federation.portal.reconciliation.services.corrections_side import compare_corrections
@@ -28,7 +29,6 @@ from provider_federation.portal.reconciliation.services.stripe_side import (
     subscriptions_of,
 )
 from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
-from provider_federation.portal.revenue.queries import LedgerTotals
 from provider_federation.portal.subscriptions.account import stripe_problems
 from provider_federation.portal.subscriptions.models import Subscription, SubscriptionInvoice
 from provider_federation.stripe_account import StripeInvoice, StripeSubscription
@@ -59,8 +59,8 @@ class Comparison:
 
     at: datetime
     differences: tuple[Difference, ...]
-    portal: dict[str, LedgerTotals] = field(default_factory=dict)
-    stripe: dict[str, LedgerTotals] = field(default_factory=dict)
+    portal: dict[str, Owed] = field(default_factory=dict)
+    stripe: dict[str, Owed] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
@@ -324,26 +324,22 @@ def _of_stripe(one: StripeInvoice) -> dict[str, int]:
     }
 
 
-def _sum(invoices: Iterable[tuple[str, str, dict[str, int]]]) -> dict[str, LedgerTotals]:
+def _sum(invoices: Iterable[tuple[str, str, dict[str, int]]]) -> dict[str, Owed]:
     """By currency, over what is final and not void."""
-    sums: dict[str, LedgerTotals] = {}
+    sums: dict[str, Owed] = {}
     for currency, status, plain in invoices:
         if status in _COUNTED:
-            sums[currency] = sums.get(currency, LedgerTotals()).plus(_totals(status, plain))
+            sums[currency] = sums.get(currency, Owed()).plus(_totals(status, plain))
     return sums
 
 
-def _totals(status: str, plain: Mapping[str, int]) -> LedgerTotals:
+def _totals(status: str, plain: Mapping[str, int]) -> Owed:
     written_off = plain["remaining"] if status == "uncollectible" else 0
-    return LedgerTotals(
+    same = ("tax", "paid", "off_stripe", "credited_unpaid", "credited_paid")
+    return Owed(
         invoices=1,
-        billed=plain["total"],
-        paid=plain["paid"],
-        collected=plain["paid"] - plain["off_stripe"],
-        off_stripe=plain["off_stripe"],
-        over_balance=plain["total"] - plain["credited_unpaid"] - plain["due"],
+        gross=plain["total"],
         outstanding=plain["remaining"] - written_off,
         written_off=written_off,
-        credited_unpaid=plain["credited_unpaid"],
-        credited_paid=plain["credited_paid"],
+        **{name: plain[name] for name in same},
     )

@@ -3,7 +3,7 @@
 from provider_federation.portal.reports.queries.ai_usage import AiRow, AiUsage, ai_usage
 from provider_federation.portal.reports.queries.covered import Covered, covered
 from provider_federation.portal.reports.queries.kinds import Kinds, KindsRow, revenue_by_kind
-from provider_federation.portal.reports.queries.owed import Owed, OwedRow, owed
+from provider_federation.portal.reports.queries.owed import OwedRow, owed
 from provider_federation.portal.reports.queries.recurring import Movement, MovementRow, mrr
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "KindsRow",
     "Movement",
     "MovementRow",
-    "Owed",
     "OwedRow",
     "ai_usage",
     "covered",

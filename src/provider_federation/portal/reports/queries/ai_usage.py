@@ -12,7 +12,8 @@ from django.db.models.functions import Coalesce, NullIf
 
 from provider_federation.money import round_half_up
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.reports.queries.owed import FINAL, client_names
+from provider_federation.portal.receivables.queries import FINAL
+from provider_federation.portal.reports.queries.owed import client_names
 from provider_federation.portal.reports.window import Window
 from provider_federation.portal.revenue.models import Kind, UsageLine, UsageSnapshot
 

@@ -10,10 +10,11 @@ from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
 
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.reports.queries.owed import FINAL, Groups, client_names, finalised, total
+from provider_federation.portal.receivables.ledger import SUBSCRIPTION, USAGE, Groups, total
+from provider_federation.portal.receivables.queries import FINAL
+from provider_federation.portal.reports.queries.owed import client_names, finalised
 from provider_federation.portal.reports.window import Window
-from provider_federation.portal.revenue.models import UsageInvoice, UsageLine
-from provider_federation.portal.subscriptions.models import SubscriptionInvoice
+from provider_federation.portal.revenue.models import UsageLine
 
 Grouping: TypeAlias = Literal["month", "client"]
 Sums: TypeAlias = "dict[tuple[str, str], Kinds]"
@@ -79,11 +80,11 @@ def totals(rows: Iterable[KindsRow]) -> dict[str, Kinds]:
 
 
 def _fees(window: Window, by: Grouping, client: Instance | None) -> Groups:
-    return _invoice_sums(finalised(SubscriptionInvoice, window, client), window, by)
+    return _invoice_sums(finalised(SUBSCRIPTION, window, client), window, by)
 
 
 def _usage(window: Window, by: Grouping, client: Instance | None) -> Groups:
-    return _invoice_sums(finalised(UsageInvoice, window, client), window, by)
+    return _invoice_sums(finalised(USAGE, window, client), window, by)
 
 
 def _invoice_sums(rows: Groups, window: Window, by: Grouping) -> Groups:
