@@ -320,6 +320,13 @@ PORTAL = {
     ),
     "POST /api/provider/billing/dunning": Sample(),
     "POST /api/provider/billing/sweep": Sample(),
+    "GET /api/provider/billing/stripe-events": Sample(
+        query={"state": "parked"}, reader=None, filters=("type", "objectId")
+    ),
+    "POST /api/provider/billing/stripe-events/retry": Sample(),
+    "POST /api/provider/billing/stripe-events/{event_id}/retry": Sample(
+        path={"event_id": "evt_nobody_sent"}, answers=(404,)
+    ),
     "GET /api/provider/billing/statements": Sample(query=_STATEMENT, reader=None),
     "GET /api/provider/billing/statements.csv": Sample(query=_STATEMENT, reader=None),
     "GET /api/provider/billing/statements.pdf": Sample(query=_STATEMENT, reader=None),

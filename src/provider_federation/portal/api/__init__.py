@@ -23,6 +23,7 @@ from provider_federation.portal.receivables.api import router as receivables
 from provider_federation.portal.reconciliation.api import router as reconciliation
 from provider_federation.portal.reports.api import router as reports
 from provider_federation.portal.revenue.api import router as revenue
+from provider_federation.portal.revenue.api_events import router as stripe_events
 from provider_federation.portal.revenue.webhook import router as webhooks
 from provider_federation.portal.subscriptions.api import ai_terms, entitlements
 from provider_federation.portal.subscriptions.api import router as subscriptions
@@ -72,6 +73,7 @@ def make_api() -> NinjaAPI:
     api.add_router("/provider/billing/ai-terms", ai_terms)
     api.add_router("/provider/billing/runs", billing_runs)
     api.add_router("/provider/billing", revenue)
+    api.add_router("/provider/billing", stripe_events)
     api.add_router("/provider/billing", receivables)
     api.add_router("/provider/billing", reconciliation)
     api.add_router("/provider/reports", reports)

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
@@ -85,13 +85,32 @@ def apply_event(event_pk: int) -> None:
         _done(event, EventState.APPLIED, note)
 
 
-def retry_event(event: StripeEvent, *, actor: str) -> None:
-    """A person sends a parked event round again."""
+def retry_event(event: StripeEvent, *, actor: str) -> bool:
+    """A person sends a parked event round again; False when it was not parked."""
     with transaction.atomic():
         parked = StripeEvent.objects.filter(pk=event.pk, state=EventState.PARKED)
-        if parked.update(state=EventState.PENDING, attempts=0, error=""):
-            defer_event(event)
-            record(Audited.WEBHOOK_RETRIED, actor, f"stripe_event:{event.event_id}", type=event.type)
+        return bool(_go_round(parked, actor))
+
+
+def retry_parked(*, actor: str, most: int = 1000) -> tuple[int, int]:
+    """A person sends the parked events round again, the oldest first; how many went, and how many are left."""
+    with transaction.atomic():
+        parked = StripeEvent.objects.filter(state=EventState.PARKED)
+        retried = _go_round(parked.order_by("pk")[:most], actor)
+        return retried, parked.count()
+
+
+def _go_round(parked: QuerySet[StripeEvent], actor: str) -> int:
+    """Two who ask at once take turns, and the second finds nothing."""
+    events = list(parked.select_for_update(skip_locked=True).defer("payload"))
+    StripeEvent.objects.filter(pk__in=[event.pk for event in events]).update(
+        state=EventState.PENDING, attempts=0, error=""
+    )
+    for event in events:
+        defer_event(event)
+    for event in events:
+        record(Audited.WEBHOOK_RETRIED, actor, f"stripe_event:{event.event_id}", type=event.type)
+    return len(events)
 
 
 def handles(prefix: str, handler: Handler) -> None:
