@@ -17,6 +17,7 @@ from provider_federation.kit.logs import scrub
 from provider_federation.portal.audit.chain import seal
 from provider_federation.portal.audit.kinds import Kind
 from provider_federation.portal.audit.models import AuditEvent, AuditHead
+from provider_federation.portal.bulk import insert_all
 
 __all__ = ["ChainReport", "Happened", "Kind", "record", "record_all", "verify_chain"]
 
@@ -50,16 +51,25 @@ def record_all(happened: Iterable[Happened]) -> list[AuditEvent]:
     if not told:
         return []
     with transaction.atomic():
-        AuditHead.objects.get_or_create(pk=1)
-        head = AuditHead.objects.select_for_update().get(pk=1)
+        head = _head()
         events = []
         for one in told:
             event = _event(one, head)
             head.count, head.hash = event.number, event.hash
             events.append(event)
-        AuditEvent.objects.bulk_create(events)
+        insert_all(events)
         head.save()
     return events
+
+
+def _head() -> AuditHead:
+    """The newest link, its row locked; made by whoever records first."""
+    rows = AuditHead.objects.select_for_update()
+    head = rows.filter(pk=1).first()
+    if head is not None:
+        return head
+    AuditHead.objects.get_or_create(pk=1)
+    return rows.get(pk=1)
 
 
 def _event(one: Happened, head: AuditHead) -> AuditEvent:

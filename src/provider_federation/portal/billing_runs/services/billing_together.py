@@ -21,7 +21,7 @@ from provider_federation.portal.revenue.models import UsageInvoice
 from provider_federation.portal.revenue.periods import month
 from provider_federation.portal.revenue.planned import ClientPlan, PlannedLine
 from provider_federation.portal.revenue.services.applying import apply_together
-from provider_federation.portal.revenue.services.ordering import first_invoices, order_together
+from provider_federation.portal.revenue.services.ordering import Ordered, first_invoices, order_together
 from provider_federation.portal.revenue.services.placing import place_together
 from provider_federation.portal.subscriptions.customers import known_customers
 from provider_federation.stripe_account import StripeInvoice
@@ -37,8 +37,8 @@ def bill_together(run: BillingRun, items: Sequence[BillingPlanItem]) -> set[int]
     """
     try:
         customers = known_customers([item.instance for item in items])
-        rows = _order(run, [item for item in items if item.instance_id in customers])
-        return _conclude(place_together(rows, customers)) if rows else set()
+        ordered = _order(run, [item for item in items if item.instance_id in customers])
+        return _conclude(place_together(ordered, customers)) if ordered else set()
     except (OperationalError, InterfaceError):
         raise
     except Exception:  # noqa: BLE001  whatever it was, it is logged, and each client is tried alone
@@ -46,22 +46,22 @@ def bill_together(run: BillingRun, items: Sequence[BillingPlanItem]) -> set[int]
         return set()
 
 
-def _order(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[UsageInvoice]:
+def _order(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Ordered]:
     try:
         with transaction.atomic():
-            rows = _ledger_rows(run, items)
+            made = _ledger_rows(run, items)
     except (
         IntegrityError
     ):  # another invoice charged a lead of one of them: which one shows when they go alone
         return []
-    ordered = {row.instance_id: row for row in rows}
+    ordered = {row.instance_id: row for row, _ in made}
     for item in items:
         if item.instance_id in ordered:
             item.state, item.invoice = ItemState.PLACING, ordered[item.instance_id]
-    return rows
+    return made
 
 
-def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[UsageInvoice]:
+def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Ordered]:
     # The clients first, then their items: the order of locks of everybody who orders an invoice.
     clients = Instance.objects.select_for_update(no_key=True).filter(
         pk__in=[one.instance_id for one in items]
@@ -72,12 +72,13 @@ def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Usag
     )
     fresh = {item.instance_id: item for item in ready.order_by("pk")}
     rows = first_invoices([instances[key] for key in fresh], month(run.period), run.executed_by[:254])
-    if rows:
-        plans = [_plan(fresh[row.instance_id]) for row in rows]
-        order_together(list(zip(rows, plans, strict=True)), billing_run=run.pk)
-        _send_off(run, [fresh[row.instance_id].pk for row in rows])
-        record_all(_invoiced(run, row) for row in rows)
-    return rows
+    if not rows:
+        return []
+    plans = [_plan(fresh[row.instance_id]) for row in rows]
+    ordered = order_together(list(zip(rows, plans, strict=True)), billing_run=run.pk)
+    _send_off(run, [fresh[row.instance_id].pk for row in rows])
+    record_all(_invoiced(run, row) for row in rows)
+    return ordered
 
 
 def _plan(item: BillingPlanItem) -> ClientPlan:

@@ -22,7 +22,7 @@ PLAN = "billing_runs.plan_shard"
 PREPARE = "billing_runs.prepare_execution"
 EXECUTE = "billing_runs.execute_shard"
 PLACE = "billing_runs.place_item"
-SHARD = 25
+SHARD = 50
 _MANY = 500
 
 

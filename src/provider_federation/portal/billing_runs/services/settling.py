@@ -10,7 +10,13 @@ from provider_federation.kit import clock
 from provider_federation.kit.problem import not_found
 from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.audit.services import record
-from provider_federation.portal.billing_runs.models import UNDER_WAY, BillingRun, ItemState, RunStatus
+from provider_federation.portal.billing_runs.models import (
+    UNDER_WAY,
+    BillingPlanItem,
+    BillingRun,
+    ItemState,
+    RunStatus,
+)
 from provider_federation.portal.billing_runs.services.hashing import hash_plan
 
 _OVER = (RunStatus.EXECUTING, RunStatus.CANCELLED)
@@ -31,9 +37,11 @@ def settle_plan(run_id: UUID) -> None:
 
 def settle_run(run_id: UUID) -> None:
     """The run is over when nothing of it is under way: done, or stopped where it was cancelled."""
+    busy = BillingPlanItem.objects.filter(run=run_id, state__in=UNDER_WAY)
+    if busy.exists():
+        return  # whoever commits the last of them asks after that
     with transaction.atomic():
         run = locked_run(run_id)
-        busy = run.items.filter(state__in=UNDER_WAY)
         if run.status not in _OVER or run.finished_at is not None or busy.exists():
             return
         if run.status == RunStatus.EXECUTING:

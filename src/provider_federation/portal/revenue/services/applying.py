@@ -13,6 +13,7 @@ from provider_federation.kit import clock
 from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Happened, record_all
 from provider_federation.portal.audit.services import Kind as Event
+from provider_federation.portal.bulk import names_of_fields, update_all
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageStatus
 from provider_federation.portal.subscriptions.applying import (
@@ -24,12 +25,18 @@ from provider_federation.portal.subscriptions.applying import (
     refresh_subscription,
 )
 from provider_federation.portal.subscriptions.customers import customer_of
+from provider_federation.portal.subscriptions.figures import StripeFigures
 from provider_federation.portal.subscriptions.models import Subscription, SubscriptionInvoice
 from provider_federation.portal.subscriptions.services import provider_account
 from provider_federation.stripe_account import StripeInvoice
 
 ORDER_MARK = "pf_key"
 """Where stripe_account.place_invoice leaves the order's key in Stripe's metadata."""
+_COPIED = (
+    *names_of_fields(StripeFigures),
+    *("status", "failure", "hold_code", "hold_reason", "updated_at"),
+)
+"""What `_copy` writes."""
 
 
 def refresh_any_invoice(stripe_invoice_id: str) -> UsageInvoice | SubscriptionInvoice:
@@ -76,14 +83,14 @@ def apply_together(placed: Sequence[tuple[UsageInvoice, StripeInvoice]]) -> set[
     In the caller's transaction. A row that somebody wrote to meanwhile, and whatever looks wrong, is left for
     `apply_usage_invoice`.
     """
-    fresh = {row.pk: invoice for row, invoice in placed}
-    seen = {row.pk: (row.version, row.status, row.total_cents) for row, _ in placed}
-    rows = UsageInvoice.objects.select_for_update().filter(pk__in=fresh).order_by("pk").defer("usage")
+    rows = UsageInvoice.objects.select_for_update().filter(pk__in=[row.pk for row, _ in placed])
+    now = {
+        key: seen for key, *seen in rows.order_by("pk").values_list("pk", "version", "status", "total_cents")
+    }
     done = []
-    for row in rows:
-        invoice = fresh[row.pk]
+    for row, invoice in placed:
         as_ordered = (invoice.total - invoice.tax_on_top, invoice.currency.lower())
-        same = (row.version, row.status, row.total_cents) == seen[row.pk]
+        same = now.get(row.pk) == [row.version, row.status, row.total_cents]
         if (
             not same
             or as_ordered != (row.total_cents, row.currency)
@@ -92,8 +99,8 @@ def apply_together(placed: Sequence[tuple[UsageInvoice, StripeInvoice]]) -> set[
             continue
         before = row.status
         _copy(row, invoice)
-        row.save()
         done.append((row, before))
+    update_all([row for row, _ in done], _COPIED)
     record_all(_changed(row, before) for row, before in done)
     return {row.pk for row, _ in done}
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from provider_federation.kit import clock
 from provider_federation.money import HeldReason, Period
+from provider_federation.portal.bulk import insert_all
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.revenue.models import (
     LeadCharge,
@@ -21,8 +22,6 @@ from provider_federation.portal.revenue.planned import ClientPlan, PlannedLead, 
 from provider_federation.portal.revenue.usage import digest_of
 from provider_federation.portal.subscriptions.models import PlanCode
 from provider_federation.portal.subscriptions.queries import plan_in_force, plans_in_force
-
-_BATCH = 1000
 
 
 def order_invoice(
@@ -40,7 +39,11 @@ def order_invoice(
         settle_months(row.instance, plan.usage)
 
 
-def order_together(pairs: Sequence[tuple[UsageInvoice, ClientPlan]], *, billing_run: UUID) -> None:
+Ordered = tuple[UsageInvoice, list[UsageLine]]
+"""A row of the ledger with its frozen lines."""
+
+
+def order_together(pairs: Sequence[tuple[UsageInvoice, ClientPlan]], *, billing_run: UUID) -> list[Ordered]:
     """The same for new rows of many clients, on their way at once: whoever orders them places them now.
 
     In the caller's transaction, with the clients' rows locked. IntegrityError when a lead of any was charged
@@ -49,9 +52,10 @@ def order_together(pairs: Sequence[tuple[UsageInvoice, ClientPlan]], *, billing_
     for row, plan in pairs:
         _fill(row, plan, [], billing_run)
         row.status, row.attempts = UsageStatus.PLACING, 1
-    UsageInvoice.objects.bulk_create(row for row, _ in pairs)
-    _freeze_lines([(row, plan.lines) for row, plan in pairs])
+    insert_all([row for row, _ in pairs])
+    lines = _freeze_lines([(row, plan.lines) for row, plan in pairs])
     _settle([(row.instance, plan.usage) for row, plan in pairs])
+    return [(row, [line for line in lines if line.invoice_id == row.pk]) for row, _ in pairs]
 
 
 def _fill(row: UsageInvoice, plan: ClientPlan, reasons: list[HeldReason], billing_run: UUID | None) -> None:
@@ -113,23 +117,20 @@ def _settle(readings: Sequence[tuple[Instance, Mapping[str, dict[str, Any]]]]) -
         for instance, usage in readings
         for label, frozen in sorted(usage.items())
     ]
-    UsageSnapshot.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["instance", "period"],
-        update_fields=["usage", "digest", "seen_at"],
-    )
+    insert_all(rows, replace=("usage", "digest", "seen_at"), unique=("instance", "period"))
 
 
-def _freeze_lines(orders: Sequence[tuple[UsageInvoice, Iterable[PlannedLine]]]) -> None:
+def _freeze_lines(orders: Sequence[tuple[UsageInvoice, Iterable[PlannedLine]]]) -> list[UsageLine]:
     pairs = [
         (_line(row, position, line), line)
         for row, planned in orders
         for position, line in enumerate(planned, start=1)
     ]
-    UsageLine.objects.bulk_create(line for line, _ in pairs)
+    lines = [line for line, _ in pairs]
+    insert_all(lines)
     charges = [_charge(line.invoice, line, lead) for line, plan in pairs for lead in plan.leads]
-    LeadCharge.objects.bulk_create(charges, batch_size=_BATCH)
+    insert_all(charges)
+    return lines
 
 
 def _line(row: UsageInvoice, position: int, line: PlannedLine) -> UsageLine:

@@ -17,6 +17,7 @@ from provider_federation.portal.audit.services import record
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import UsageInvoice, UsageLine, UsageStatus
 from provider_federation.portal.revenue.services.applying import apply_usage_invoice, refresh_any_invoice
+from provider_federation.portal.revenue.services.ordering import Ordered
 from provider_federation.portal.subscriptions.applying import Overtaken
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.portal.subscriptions.models import BillingCustomer
@@ -64,17 +65,14 @@ def order_of(row: UsageInvoice) -> InvoiceOrder:
 
 
 def place_together(
-    rows: Sequence[UsageInvoice], customers: Mapping[UUID, BillingCustomer]
+    ordered: Sequence[Ordered], customers: Mapping[UUID, BillingCustomer]
 ) -> list[tuple[UsageInvoice, StripeInvoice]]:
     """Those of these rows, ordered a moment ago and vouched for, that are final in Stripe and sent now.
 
     `customers` by their clients' ids. The others stay on their way, for `place_usage_invoice`.
     """
-    lines: dict[UUID, list[UsageLine]] = {row.pk: [] for row in rows}
-    for line in UsageLine.objects.filter(invoice__in=rows).order_by("invoice", "position"):
-        lines[line.invoice_id].append(line)
-    by_key = {row.order_key: row for row in rows}
-    orders = [_order(row, customers[row.instance_id], lines[row.pk]) for row in rows]
+    by_key = {row.order_key: row for row, _ in ordered}
+    orders = [_order(row, customers[row.instance_id], lines) for row, lines in ordered]
     ended = place_abreast(
         provider_account(), orders, DatabaseJournal(), now=clock.now, at_once=settings.BILLING_CALLS_AT_ONCE
     )
