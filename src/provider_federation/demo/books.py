@@ -5,6 +5,7 @@ portal (by its API).
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from provider_federation.adapters.signing import Signer
-from provider_federation.demo.client import Client
+from provider_federation.demo.client import Client, refusal
 from provider_federation.demo.plan import InstancePlan
 from provider_federation.demo.processes import run_to_end
 from provider_federation.kit import clock
@@ -67,11 +68,14 @@ class InstanceBook:
         signer = Signer(plan.key, plan.name, plan.org, plan.scope, plan.answers, clock.timestamp)
         signed = signer.sign(Request("GET", target, urlsplit(plan.base_url).netloc, [], b""))
         address = urllib.request.Request(plan.base_url + target, headers=dict(signed.headers))
-        with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
-            body = answer.read()
-            signer.check(signed, answer.status, answer.headers.items(), body)
-            value: dict[str, Any] = json.loads(body)
-            return value
+        try:
+            with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
+                body = answer.read()
+                signer.check(signed, answer.status, answer.headers.items(), body)
+                value: dict[str, Any] = json.loads(body)
+                return value
+        except urllib.error.HTTPError as error:
+            raise refusal(f"{plan.name}: GET {target}", error) from None
 
     def invoices(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []

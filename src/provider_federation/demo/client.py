@@ -69,12 +69,13 @@ class Client:
                 value: dict[str, Any] = json.load(answer)
                 return value
         except urllib.error.HTTPError as error:
-            raise _refusal(f"{method} {path}", error) from None
+            raise refusal(f"{method} {path}", error) from None
         except OSError as error:
             raise CallFailed(f"{method} {self.base}{path}: {error}") from None
 
 
-def _refusal(what: str, error: urllib.error.HTTPError) -> CallFailed:
+def refusal(what: str, error: urllib.error.HTTPError) -> CallFailed:
+    """What an answer with an error's status says, as a CallFailed."""
     text = error.read(2000).decode(errors="replace")
     try:
         reason = str(json.loads(text)["reason"])

@@ -89,11 +89,9 @@ class Walk:
         for instance in self.world.plan.instances:
             name = instance.name
             seen = previews[name]["result"]
-            billable = f"{seen['count']} leads, {dollars(seen['totalCents'])}"
+            billable = _leads(seen["count"], seen["totalCents"])
             totals, counts = drafts[name]["result"]["totals"], drafts[name]["result"]["counts"]
-            self._row(
-                "preview → draft", name, billable, f"{counts['leads']} leads, {dollars(totals['totalCents'])}"
-            )
+            self._row("preview → draft", name, billable, _leads(counts["leads"], totals["totalCents"]))
             self._row(
                 "draft → send",
                 name,
@@ -273,6 +271,10 @@ class Walk:
 
 def _by_name(calls: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {call["instance"]: call for call in calls}
+
+
+def _leads(count: int, cents: int) -> str:
+    return f"{count} {'lead' if count == 1 else 'leads'}, {dollars(cents)}"
 
 
 def _stripe_id(invoice: dict[str, Any] | None) -> str:
