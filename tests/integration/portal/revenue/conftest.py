@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from tests.integration.portal.revenue.books_rig import BooksInstance, bill_february
 from tests.integration.portal.revenue.rig import (
+    FEBRUARY,
     NOW,
     WEBHOOK_SECRET,
     Books,
@@ -99,3 +101,16 @@ def terminal(
     handlers = logging.getLogger().handlers[:]
     yield Terminal(monkeypatch, capsys)
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def ada_billed(books: Books, api: Client, settings: Any) -> Iterator[BooksInstance]:
+    """A client whose February is billed (two leads, $3.00 of AI usage), and on which all three books agree."""
+    settings.ALLOWED_PRIVATE_HOSTS = ("127.0.0.1",)
+    forget_jobs()
+    usage = BooksInstance("org_ada")
+    usage.uses(FEBRUARY, 2, "3.00")
+    usage.bills(3, 5_000)
+    bill_february(api, enrol(usage, "ada"))
+    yield usage
+    usage.stop()

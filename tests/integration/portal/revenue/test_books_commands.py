@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core import mail
-from tests.integration.portal.revenue.books_rig import BooksInstance, bill_february
-from tests.integration.portal.revenue.rig import FEBRUARY, enrol, forget_jobs
+from tests.integration.portal.revenue.rig import FEBRUARY
 
 from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.audit.services import Kind
@@ -19,20 +18,6 @@ from provider_federation.portal.revenue.models import UsageInvoice
 
 BASE = "/api/provider/billing"
 DUE = datetime(2026, 4, 9, 12, tzinfo=UTC)  # 30 days after 10 March 2026, 12:00
-
-
-@pytest.fixture
-def ada(books, api, settings, at):
-    """A client whose February is billed, and on which all three books agree."""
-    settings.ALLOWED_PRIVATE_HOSTS = ("127.0.0.1",)
-    forget_jobs()
-    usage = BooksInstance("org_ada")
-    usage.uses(FEBRUARY, 2, "3.00")
-    usage.bills(3, 5_000)
-    usage.instance = enrol(usage, "ada")
-    bill_february(api, usage.instance)
-    yield usage
-    usage.stop()
 
 
 def pay(books):
@@ -46,7 +31,7 @@ def code_of(said):
     return said.err.strip().split()[-1]
 
 
-def test_reconcile_says_that_all_agree(ada, terminal):
+def test_reconcile_says_that_all_agree(ada_billed, terminal):
     said = terminal(f"portal reconcile --period {FEBRUARY}")
     assert (said.code, said.err) == (0, "")
     assert "0 differences; 1 of 1 instances answered." in said.out
@@ -56,7 +41,7 @@ def test_reconcile_says_that_all_agree(ada, terminal):
     assert told["figures"]["portal"]["usd"]["billed"] == 20_300
 
 
-def test_reconcile_shows_writes_and_mends_what_differs(ada, books, api, terminal, tmp_path):
+def test_reconcile_shows_writes_and_mends_what_differs(ada_billed, books, api, terminal, tmp_path):
     row = pay(books)
     wanted, line = tmp_path / "rows.csv", f"portal reconcile --period {FEBRUARY}"
     said = terminal(f"{line} --csv {wanted}")
@@ -82,8 +67,8 @@ def test_reconcile_shows_writes_and_mends_what_differs(ada, books, api, terminal
     assert terminal(f"{line} --repair").code == 0
 
 
-def test_reconcile_says_who_did_not_answer(ada, terminal):
-    ada.stop()
+def test_reconcile_says_who_did_not_answer(ada_billed, terminal):
+    ada_billed.stop()
     said = terminal(f"portal reconcile --period {FEBRUARY} --client org_ada")
     assert (said.code, "0 of 1 instances answered" in said.out) == (3, True)
     assert "Ada Ltd did not answer (connect_failed)" in said.out
@@ -104,7 +89,7 @@ def test_reconcile_of_nobody_and_of_nonsense(books, terminal, tmp_path):
     assert (said.code, code_of(said)) == (2, "[cannot_write]")
 
 
-def test_reconcile_while_stripe_is_away_goes_on_when_it_is_back(ada, books, terminal):
+def test_reconcile_while_stripe_is_away_goes_on_when_it_is_back(ada_billed, books, terminal):
     line = f"portal reconcile --period {FEBRUARY}"
     books.fault("error_before", "/v1/*", count=99)
     said = terminal(line)
@@ -114,7 +99,7 @@ def test_reconcile_while_stripe_is_away_goes_on_when_it_is_back(ada, books, term
     assert ReconciliationReport.objects.get().status == "done"
 
 
-def test_sweep_finds_what_no_event_told_of_once(ada, books, terminal):
+def test_sweep_finds_what_no_event_told_of_once(ada_billed, books, terminal):
     assert terminal("portal sweep --json").json == {"ok": True, "lookedAt": 1, "found": 0, "problems": 0}
     row = pay(books)
     said = terminal("portal sweep")
@@ -133,7 +118,7 @@ def test_sweep_of_nothing_and_while_stripe_is_away(books, terminal):
     assert (said.code, said.out, code_of(said)) == (2, "", "[stripe_unavailable]")
 
 
-def test_dunning_says_what_is_due_and_does_it_once(ada, at, terminal):
+def test_dunning_says_what_is_due_and_does_it_once(ada_billed, at, terminal):
     row = UsageInvoice.objects.get()
     assert (terminal("portal dunning").out, terminal("portal dunning --json").json) == (
         "",
@@ -156,7 +141,7 @@ def test_dunning_says_what_is_due_and_does_it_once(ada, at, terminal):
     assert terminal("portal dunning").out == f"Ada Ltd\t{row.number}\tday 7\tremind\tsent\n"
 
 
-def test_a_reminder_that_does_not_leave_is_exit_code_one(ada, at, settings, terminal):
+def test_a_reminder_that_does_not_leave_is_exit_code_one(ada_billed, at, settings, terminal):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9  # nobody there
     at(DUE + timedelta(days=1))
@@ -164,7 +149,7 @@ def test_a_reminder_that_does_not_leave_is_exit_code_one(ada, at, settings, term
     assert (said.code, said.out.split("\t")[-1]) == (1, "failed\n")
 
 
-def test_a_statement_as_csv_json_and_files(ada, api, terminal, tmp_path):
+def test_a_statement_as_csv_json_and_files(ada_billed, api, terminal, tmp_path):
     said = terminal("portal statement org_ada 2026-03")
     assert (said.code, said.err) == (0, "")
     rows = list(csv.reader(io.StringIO(said.out)))
@@ -179,7 +164,7 @@ def test_a_statement_as_csv_json_and_files(ada, api, terminal, tmp_path):
     assert table.read_bytes().decode().replace("\r\n", "\n") == said.out.replace("\r\n", "\n")
 
 
-def test_a_statement_of_nothing_and_of_nonsense(ada, terminal, tmp_path):
+def test_a_statement_of_nothing_and_of_nonsense(ada_billed, terminal, tmp_path):
     assert terminal("portal statement org_ada 2026-01").out.count("\n") == 1
     for words, reason in (
         ("org_x 2026-03", "[not_found]"),

@@ -29,7 +29,7 @@ from provider_federation.portal.reconciliation import queries, services
 from provider_federation.portal.reconciliation.classes import CLASSES, REPAIRS, Class
 from provider_federation.portal.reconciliation.export import csv_file, rows_csv
 from provider_federation.portal.reconciliation.models import UNFINISHED, ReconciliationReport
-from provider_federation.portal.revenue.periods import month, month_now
+from provider_federation.portal.revenue.periods import latest_months, month
 
 _MONTHS_OFFERED = 18
 _REPORTS = (
@@ -60,9 +60,7 @@ class _Count:
 @requires("billing.read")
 def reconciliations(request: HttpRequest) -> HttpResponse:
     listing = Listing(request, ReconciliationReport.objects.all(), _REPORTS, default="-started")
-    months = [month_now()]
-    while len(months) < _MONTHS_OFFERED:
-        months.append(months[-1].previous())
+    months = latest_months(_MONTHS_OFFERED)
     return page(
         request,
         "reconciliations",
@@ -160,10 +158,11 @@ def repair_reconciliation(request: HttpRequest, report_id: uuid.UUID) -> HttpRes
     except Problem as problem:
         say(request, problem)
         return redirect("reconciliation", report.pk)
-    messages.success(
-        request,
-        f"{count} {'repair is' if count == 1 else 'repairs are'} queued; reconcile again to see what is left.",
-    )
+    if count:
+        queued = f"{count} {'repair is' if count == 1 else 'repairs are'} queued"
+        messages.success(request, f"{queued}; reconcile again to see what is left.")
+    else:
+        messages.info(request, "There is nothing left to repair here.")
     return redirect("reconciliation", report.pk)
 
 
