@@ -11,7 +11,7 @@ from typing import Any
 from provider_federation.money import Period, to_decimal
 from provider_federation.portal.dashboard.billed import MonthSum
 from provider_federation.portal.fleet.queries import Totals
-from provider_federation.portal.revenue.periods import month_now
+from provider_federation.portal.revenue.periods import latest_months
 
 MONTHS = 12
 
@@ -70,10 +70,7 @@ def provider_chart(billed: Sequence[MonthSum]) -> Chart | None:
 
 def charted_months() -> list[Period]:
     """The last twelve billing months, the running one last."""
-    months = [month_now()]
-    while len(months) < MONTHS:
-        months.append(months[-1].previous())
-    return months[::-1]
+    return latest_months(MONTHS)[::-1]
 
 
 def months_chart(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -88,6 +89,24 @@ def tell_form(form: BaseForm, problem: Problem) -> None:
     """Put a service's problem at the field it is about, or on top of the form."""
     field = str(problem.details.get("field", ""))
     form.add_error(field if field in form.fields else None, problem.message)
+
+
+@contextmanager
+def problems_said(request: HttpRequest) -> Iterator[None]:
+    """A problem ends the block, and its sentence is shown on the next page."""
+    try:
+        yield
+    except Problem as problem:
+        say(request, problem)
+
+
+@contextmanager
+def problems_at(form: BaseForm) -> Iterator[None]:
+    """A problem ends the block, and its sentence stands in the form."""
+    try:
+        yield
+    except Problem as problem:
+        tell_form(form, problem)
 
 
 @dataclass(frozen=True)
@@ -187,6 +206,12 @@ def words(query: Mapping[str, str], name: str, longest: int = 200) -> str:
     """What was typed into a search field, without what PostgreSQL cannot take (NUL, lone surrogates)."""
     value = query.get(name, "").replace("\x00", "").strip()[:longest]
     return value.encode("utf-8", "ignore").decode()
+
+
+def seen_version(request: HttpRequest) -> int:
+    """The version of what the operator saw when they pressed the button; 0 is nobody's."""
+    text = request.POST.get("version", "")
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def a_uuid(text: str) -> UUID | None:

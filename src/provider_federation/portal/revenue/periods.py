@@ -36,6 +36,14 @@ def month_now() -> Period:
     return Period.month_of(clock.now(), settings.PROVIDER_TIME_ZONE)
 
 
+def latest_months(count: int) -> list[Period]:
+    """The last billing months, the running one first."""
+    months = [month_now()]
+    while len(months) < count:
+        months.append(months[-1].previous())
+    return months
+
+
 def months_asked(period: str | None, start: str | None, end: str | None) -> list[Period]:
     """The whole months of `?period=` or `?startDate=&endDate=`; the running month when nothing is given.
 

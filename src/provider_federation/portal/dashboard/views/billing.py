@@ -30,11 +30,12 @@ from provider_federation.portal.dashboard.pages import (
     actor,
     chosen,
     page,
+    problems_said,
     requires,
     say,
     words,
 )
-from provider_federation.portal.revenue.periods import month_now
+from provider_federation.portal.revenue.periods import latest_months
 
 _COLUMNS = (
     Column("period", "Month", "period"),
@@ -86,16 +87,10 @@ def billing_runs(request: HttpRequest) -> HttpResponse:
         title="Billing runs",
         subtitle="One month of all clients: planned, approved by its hash, then billed exactly so.",
         listing=Listing(request, counted, _COLUMNS, default="-created"),
-        months=_closed_months(),
+        months=[
+            one.label for one in latest_months(_MONTHS_OFFERED + 1)[1:]
+        ],  # the running one cannot be planned
     )
-
-
-def _closed_months() -> list[str]:
-    """The months that can be planned, the last one first."""
-    months = [month_now().previous()]
-    while len(months) < _MONTHS_OFFERED:
-        months.append(months[-1].previous())
-    return [one.label for one in months]
 
 
 @require_POST
@@ -219,10 +214,8 @@ def billing_run_csv(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 
 def _done(request: HttpRequest, run_id: uuid.UUID, act: Callable[[], object]) -> HttpResponse:
-    try:
+    with problems_said(request):
         act()
-    except Problem as problem:
-        say(request, problem)
     return redirect("billing-run", run_id)
 
 

@@ -13,7 +13,6 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from provider_federation.kit import clock
-from provider_federation.kit.problem import Problem
 from provider_federation.portal.dashboard.forms import InstanceEditForm, InstanceForm, KeyForm
 from provider_federation.portal.dashboard.modes import expected_mode, misfits, mode_fit, mode_fits
 from provider_federation.portal.dashboard.pages import (
@@ -22,9 +21,10 @@ from provider_federation.portal.dashboard.pages import (
     actor,
     chosen,
     page,
+    problems_at,
+    problems_said,
     requires,
-    say,
-    tell_form,
+    seen_version,
     words,
 )
 from provider_federation.portal.dashboard.results import RANGES
@@ -111,11 +111,8 @@ def _narrowed(rows: QuerySet[Instance], search: str, health: str) -> QuerySet[In
 def add_instance(request: HttpRequest) -> HttpResponse:
     form = InstanceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             made = services.add_instance(**form.fields_of_instance(), **form.way_in(), actor=actor(request))
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             if current_key(made) is None and not form.cleaned_data["code"]:
                 messages.success(request, f"{made} was added. Its key waits for the owner of the instance.")
                 return redirect("instance-keys", made.pk)
@@ -140,13 +137,10 @@ def edit_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     instance = get_object_or_404(Instance, pk=instance_id)
     form = InstanceEditForm(request.POST or None, initial=InstanceEditForm.initial_of(instance))
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             services.edit_instance(
                 instance.pk, form.cleaned_data["version"], actor=actor(request), **form.fields_of_instance()
             )
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             messages.success(request, "The changes are saved.")
             return redirect("instance", instance.pk)
     return page(
@@ -166,7 +160,7 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     instance = get_object_or_404(Instance, pk=instance_id)
     form = KeyForm(request.POST or None, initial={"version": instance.version})
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             version = form.cleaned_data["version"]
             changed = services.replace_key(
                 instance.pk,
@@ -175,9 +169,6 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
                 actor=actor(request),
                 response_key=form.response_key(),
             )
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             _tell_check(request, changed, "The new key is in use, the old one retired.")
             return redirect("instance", instance.pk)
     return page(
@@ -195,9 +186,8 @@ def replace_key(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
 @requires("instances.manage")
 def switch_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     """Disable or enable it, as `to` says; `version` is the one the operator saw."""
-    version = request.POST.get("version", "")
-    seen = int(version) if version.isdecimal() and len(version) < 10 else 0
-    try:
+    seen = seen_version(request)
+    with problems_said(request):
         if request.POST.get("to") == "disabled":
             services.disable_instance(instance_id, seen, actor=actor(request))
             messages.success(request, "Disabled: the portal no longer calls, syncs or bills it.")
@@ -207,8 +197,6 @@ def switch_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpRespons
                 services.enable_instance(instance_id, seen, actor=actor(request)),
                 "Enabled again.",
             )
-    except Problem as problem:
-        say(request, problem)
     return redirect("instance", instance_id)
 
 
@@ -217,10 +205,8 @@ def switch_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpRespons
 def check_instance(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     """As a job: this page never waits for the instance."""
     instance = get_object_or_404(Instance, pk=instance_id)
-    try:
+    with problems_said(request):
         start_run(actor(request), Action.CHECK, [instance])
-    except Problem as problem:
-        say(request, problem)
     return redirect("instance", instance.pk)
 
 

@@ -13,10 +13,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from provider_federation.kit.problem import Problem
 from provider_federation.portal.dashboard.forms import CodeForm, ConfirmKeyForm
 from provider_federation.portal.dashboard.modes import mode_fit
-from provider_federation.portal.dashboard.pages import actor, page, requires, say
+from provider_federation.portal.dashboard.pages import actor, page, problems_said, requires, seen_version
 from provider_federation.portal.directory import services
 from provider_federation.portal.directory.models import Instance, InstanceKey
 from provider_federation.portal.directory.queries import current_key, pending_key
@@ -52,7 +51,7 @@ def make(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     return _do(
         request,
         instance_id,
-        lambda: services.make_key(instance_id, _version(request), actor=actor(request)),
+        lambda: services.make_key(instance_id, seen_version(request), actor=actor(request)),
         "A pair is made. It signs nothing until the instance has its public half.",
     )
 
@@ -79,7 +78,7 @@ def rotate(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     return _do(
         request,
         instance_id,
-        lambda: services.rotate_key(instance_id, _version(request), actor=actor(request)),
+        lambda: services.rotate_key(instance_id, seen_version(request), actor=actor(request)),
         "Rotated: the new key is in use, and the old one ends there within five minutes.",
     )
 
@@ -90,7 +89,7 @@ def revoke(request: HttpRequest, instance_id: uuid.UUID, key: uuid.UUID) -> Http
     return _do(
         request,
         instance_id,
-        lambda: services.revoke_key(instance_id, _version(request), key, actor=actor(request)),
+        lambda: services.revoke_key(instance_id, seen_version(request), key, actor=actor(request)),
         "Revoked: this portal never signs with it again.",
     )
 
@@ -101,25 +100,16 @@ def reset_ratchet(request: HttpRequest, instance_id: uuid.UUID) -> HttpResponse:
     return _do(
         request,
         instance_id,
-        lambda: services.reset_ratchet(instance_id, _version(request), actor=actor(request)),
+        lambda: services.reset_ratchet(instance_id, seen_version(request), actor=actor(request)),
         "Legacy keys may sign for this instance again, until its next good check by v2.",
     )
 
 
 def _do(request: HttpRequest, instance_id: uuid.UUID, work: Callable[[], Any], done: str) -> HttpResponse:
-    try:
+    with problems_said(request):
         work()
-    except Problem as problem:
-        say(request, problem)
-    else:
         messages.success(request, done)
     return redirect("instance-keys", instance_id)
-
-
-def _version(request: HttpRequest) -> int:
-    """The version that the operator saw; 0 is nobody's."""
-    text = request.POST.get("version", "")
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def _page(request: HttpRequest, instance: Instance, **forms: Any) -> HttpResponse:

@@ -10,9 +10,16 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from provider_federation.kit.problem import Problem
 from provider_federation.portal.dashboard.forms import OperatorEditForm, OperatorForm, PasswordForm, TokenForm
-from provider_federation.portal.dashboard.pages import Column, Listing, actor, page, requires, say, tell_form
+from provider_federation.portal.dashboard.pages import (
+    Column,
+    Listing,
+    actor,
+    page,
+    problems_at,
+    problems_said,
+    requires,
+)
 from provider_federation.portal.operators import services
 from provider_federation.portal.operators.models import ApiToken, Operator
 
@@ -42,11 +49,8 @@ def operators(request: HttpRequest) -> HttpResponse:
 def add_operator(request: HttpRequest) -> HttpResponse:
     form = OperatorForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             made = services.add_operator(**form.cleaned_data, actor=actor(request))
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             messages.success(request, f"{made.email} can sign in now.")
             return redirect("operators")
     return page(
@@ -67,11 +71,8 @@ def edit_operator(request: HttpRequest, operator_id: int) -> HttpResponse:
     initial = {"name": operator.name, "role": operator.role, "is_active": operator.is_active}
     form = OperatorEditForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             services.change_operator(operator.pk, actor=actor(request), **form.cleaned_data)
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             messages.success(request, f"{operator.email} was changed.")
             return redirect("operators")
     return page(
@@ -93,11 +94,8 @@ def set_password(request: HttpRequest, operator_id: int) -> HttpResponse:
     operator = get_object_or_404(Operator, pk=operator_id)
     form = PasswordForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             services.set_password(operator.pk, form.cleaned_data["password"], actor=actor(request))
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             messages.success(request, f"{operator.email} has a new password; hand it over safely.")
             return redirect("operators")
     return page(
@@ -116,16 +114,13 @@ def set_password(request: HttpRequest, operator_id: int) -> HttpResponse:
 def add_token(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             token, secret = services.create_token(
                 name=form.cleaned_data["name"],
                 role=form.cleaned_data["role"],
                 actor=actor(request),
                 expires_at=form.expires_at,
             )
-        except Problem as problem:
-            tell_form(form, problem)
-        else:
             # Shown in the answer to the POST itself: no address leads to it again, and it is stored nowhere.
             return page(
                 request, "token_made", title="The new token", crumbs=_crumbs(), token=token, secret=secret
@@ -144,10 +139,7 @@ def add_token(request: HttpRequest) -> HttpResponse:
 @require_POST
 @requires("operators.manage")
 def revoke_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
-    try:
+    with problems_said(request):
         token = services.revoke_token(token_id, actor=actor(request))
-    except Problem as problem:
-        say(request, problem)
-    else:
         messages.success(request, f"The token {token.name} no longer works.")
     return redirect("operators")

@@ -24,6 +24,7 @@ from provider_federation.portal.dashboard.pages import (
     address,
     chosen,
     page,
+    problems_said,
     requires,
     say,
     words,
@@ -37,8 +38,8 @@ from provider_federation.portal.revenue.models import (
     UsageInvoice,
     UsageStatus,
 )
+from provider_federation.portal.revenue.periods import latest_months, month_now
 from provider_federation.portal.revenue.periods import month as read_month
-from provider_federation.portal.revenue.periods import month_now
 from provider_federation.portal.revenue.queries import live_usage_invoice, open_alerts
 from provider_federation.portal.revenue.services.events import retry_event
 from provider_federation.portal.revenue.services.report import Part, subscription_part
@@ -103,13 +104,6 @@ def _asked_month(request: HttpRequest, text: str) -> Period:
         return month_now().previous()
 
 
-def _months() -> list[Period]:
-    months = [month_now()]
-    while len(months) < _MONTHS_OFFERED:
-        months.append(months[-1].previous())
-    return months
-
-
 @require_GET
 @requires("billing.read")
 def revenue(request: HttpRequest) -> HttpResponse:
@@ -125,7 +119,7 @@ def revenue(request: HttpRequest) -> HttpResponse:
         title="Revenue",
         subtitle="What each client brings the provider in a month.",
         month=month,
-        months=_months(),
+        months=latest_months(_MONTHS_OFFERED),
         rows=rows,
         clients=found,
         closed=month.closed(clock.now()),
@@ -165,7 +159,7 @@ def client_revenue(request: HttpRequest, instance_id: uuid.UUID, period: str) ->
         month=month,
         row=row,
         closed=month.closed(clock.now()),
-        months=_months(),
+        months=latest_months(_MONTHS_OFFERED),
         fees=billed_invoices(instance, month.start, month.end),
         lines=_lines(row.invoice),
         needs_reading=row.invoice is None or not row.invoice.lines.exists(),
@@ -249,11 +243,9 @@ def usage_invoice(request: HttpRequest, invoice_id: uuid.UUID) -> HttpResponse:
 @requires("billing.manage")
 def release_usage_invoice(request: HttpRequest, invoice_id: uuid.UUID) -> HttpResponse:
     found = get_object_or_404(UsageInvoice.objects.select_related("instance"), pk=invoice_id)
-    try:
+    with problems_said(request):
         released = services.release_usage_invoice(found, actor=actor(request))
         messages.success(request, released.message)
-    except Problem as problem:
-        say(request, problem)
     return redirect("usage-invoice", found.pk)
 
 

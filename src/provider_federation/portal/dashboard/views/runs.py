@@ -21,6 +21,7 @@ from provider_federation.portal.dashboard.pages import (
     actor,
     chosen,
     page,
+    problems_said,
     requires,
     say,
     words,
@@ -117,21 +118,17 @@ def run_progress(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 @require_POST
 @requires("fleet.act")
 def cancel(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    try:
+    with problems_said(request):
         services.cancel_run(actor(request), run_id)
         messages.success(request, "What had not begun is cancelled; what is under way still finishes.")
-    except Problem as problem:
-        say(request, problem)
     return redirect("run", run_id)
 
 
 @require_POST
 @requires("fleet.act")
 def retry(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    try:
+    with problems_said(request):
         services.retry_failed(actor(request), run_id)
-    except Problem as problem:
-        say(request, problem)
     return redirect("run", run_id)
 
 

@@ -22,8 +22,8 @@ from provider_federation.portal.dashboard.pages import (
     actor,
     chosen,
     page,
+    problems_said,
     requires,
-    say,
     tell_form,
 )
 from provider_federation.portal.subscriptions import publishing, services
@@ -173,10 +173,8 @@ def change_plan(request: HttpRequest, subscription_id: uuid.UUID) -> HttpRespons
     timing = chosen(request.GET, "proration", Proration.values)
     preview = None
     if plan:
-        try:
+        with problems_said(request):
             preview = services.preview_plan(found, plan, timing)
-        except Problem as problem:
-            say(request, problem)
     return page(
         request,
         "change_plan",
@@ -195,21 +193,18 @@ def change_plan(request: HttpRequest, subscription_id: uuid.UUID) -> HttpRespons
 def _carry_out(request: HttpRequest, found: Subscription) -> HttpResponse:
     plan = chosen(request.POST, "plan", PlanCode.values)
     timing = chosen(request.POST, "proration", Proration.values)
-    again = f"{reverse('change-plan', args=[found.pk])}?{urlencode({'plan': plan, 'proration': timing})}"
+    there = f"{reverse('change-plan', args=[found.pk])}?{urlencode({'plan': plan, 'proration': timing})}"
     token = request.POST.get("preview", "")
     if not plan or not token:
-        return redirect(again)
-    try:
+        return redirect(there)
+    with problems_said(request):
         changed = services.change_plan(
             found, plan, actor=actor(request), proration=timing, preview_token=token
         )
-    except Problem as problem:
-        say(request, problem)
-        return redirect(again)
-    messages.success(
-        request, _SAID.get(changed.change.state if changed.change else "", "The plan is changed.")
-    )
-    return redirect("subscription", changed.subscription.pk)
+        state = changed.change.state if changed.change else ""
+        messages.success(request, _SAID.get(state, "The plan is changed."))
+        there = reverse("subscription", args=[changed.subscription.pk])
+    return redirect(there)
 
 
 _SAID = {
@@ -270,11 +265,9 @@ def _do(
     request: HttpRequest, subscription_id: uuid.UUID, work: Callable[[Subscription], object], words: str
 ) -> HttpResponse:
     found = _found(subscription_id)
-    try:
+    with problems_said(request):
         work(found)
         messages.success(request, words)
-    except Problem as problem:
-        say(request, problem)
     return redirect("subscription", found.pk)
 
 
