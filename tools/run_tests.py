@@ -87,7 +87,7 @@ def _run(name: str, url: str, folder: Path, extra: list[str]) -> tuple[int, floa
         *([f"--ds={settings}", *_KEPT] if settings else []),
     ]
     if not any(argument.startswith("-n") for argument in extra):
-        command += ["-n", "2", "--dist", "loadgroup" if name == "scenarios" else "load"]
+        command += ["-n", "2"]  # who runs beside whom: tests/scheduling.py
     started = time.monotonic()
     print(f"— {name}", flush=True)
     code = subprocess.run([*command, *present, *extra], cwd=ROOT, env=environment, check=False).returncode

@@ -27,9 +27,7 @@ REASONS = set(
 _LEAKS = (b"Traceback", b'File "', b"psycopg", b"django", b"site-packages", b"SELECT ", b"object at 0x")
 
 ROUTES = [
-    pytest.param(
-        name, operation, id=f"{name} {operation.name}", marks=pytest.mark.xdist_group(f"bad-input-{name}")
-    )
+    pytest.param(name, operation, id=f"{name} {operation.name}")
     for name, side in SERVICES.items()
     for operation in operations(side)
 ]
@@ -179,7 +177,6 @@ def test_another_clients_things(service: Service, operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("service", ["instance", "instance-postgres"], indirect=True)
-@pytest.mark.xdist_group("bad-input-instance")
 def test_a_line_with_another_customers_name_or_amount(service: Service) -> None:
     lines = service.ask("GET", "/api/billing/preview?range=all")["lines"]
     chosen = lines[0]

@@ -13,11 +13,7 @@ from tests.attacks.bad_input_world import Service
 from tests.attacks.test_bad_input_routes import SERVICES, check_refusal, every_route
 
 LIMIT = 1_048_576
-every_service = pytest.mark.parametrize(
-    "service",
-    [pytest.param(name, marks=pytest.mark.xdist_group(f"bad-input-{name}")) for name in SERVICES],
-    indirect=True,
-)
+every_service = pytest.mark.parametrize("service", list(SERVICES), indirect=True)
 
 
 def head(service: Service, operation: Operation, *lines: str, version: str = "1.1") -> bytes:
@@ -75,7 +71,6 @@ def test_an_endless_chunked_body_is_cut_off(service: Service, operation: Operati
 
 
 @pytest.mark.parametrize("service", ["portal"], indirect=True)
-@pytest.mark.xdist_group("bad-input-portal")
 def test_threat_158_slow_bodies_hold_nobody_up(service: Service) -> None:
     """So many webhooks stay half-way that every thread of the portal would be taken; others are answered meanwhile."""
     before = service.state()

@@ -45,7 +45,6 @@ ROUTES = [
         operation,
         mode,
         id=f"{side} {operation.method.upper()} {operation.path} {mode.value}",
-        marks=pytest.mark.xdist_group(f"bad-input-{side}"),
     )
     for side, schema in SCHEMAS.items()
     for operation in (result.ok() for result in schema.get_all_operations())

@@ -71,7 +71,6 @@ STICKING_OUT = """() => [...document.querySelectorAll('main *')].filter(one => {
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("instance-browser"),
     pytest.mark.skipif(
         CHROMIUM is None and not IN_CI,
         reason="no Chromium here: install chromium, or set CHROMIUM to its path",

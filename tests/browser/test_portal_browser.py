@@ -48,7 +48,6 @@ IN_CI = os.environ.get("CI") == "true"
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("portal-browser"),
     pytest.mark.skipif(
         CHROMIUM is None and not IN_CI,
         reason="no Chromium here: install chromium, or set CHROMIUM to its path",

@@ -17,7 +17,6 @@ from tests.crash.billing_forks import ForkServer
 
 from provider_federation.testing.stripe_sim.server import start_in_thread
 
-pytestmark = pytest.mark.xdist_group("billing-crash-instance")
 KEY = "sk_test_instance_crash"
 
 

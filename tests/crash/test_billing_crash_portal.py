@@ -23,7 +23,6 @@ from tests.integration.portal.revenue.usage_instance import UsageInstance
 from provider_federation.kit import clock
 from provider_federation.testing.stripe_sim.server import start_in_thread
 
-pytestmark = pytest.mark.xdist_group("billing-crash")
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = "sk_test_billing_crash"
 LEADS, AI, TOTAL = 2, "3.456", 20_346
@@ -163,7 +162,6 @@ def killed_at(world: World, run: str, point: int) -> None:
     world.put_aside()
 
 
-@pytest.mark.xdist_group("billing-crash-points")  # the longest of all: beside the others, not before them
 def test_killed_at_every_point_of_a_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     count = points_of_a_run(world, "ada", "bea")
     runs = list(world.plan(count, "ada", "bea").values())

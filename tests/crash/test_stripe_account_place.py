@@ -33,7 +33,6 @@ from provider_federation.testing.stripe_sim.server import start_in_thread
 
 HOUR = 3600
 KEYS = itertools.count(1)
-pytestmark = pytest.mark.xdist_group("stripe_account_place")
 
 
 class Crashed(BaseException):

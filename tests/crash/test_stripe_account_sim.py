@@ -11,7 +11,6 @@ from provider_federation.stripe_account import API_VERSION, StripeAccount, Strip
 from provider_federation.testing.stripe_sim.server import start_in_thread
 
 KEYS = itertools.count(1)
-pytestmark = pytest.mark.xdist_group("stripe_account_place")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,6 @@ import pytest
 from tests.crash.worker_portal import Portal, until
 from tests.integration.portal.fleet.fakes import FakeInstance
 
-pytestmark = pytest.mark.xdist_group("worker-crash")
-
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:

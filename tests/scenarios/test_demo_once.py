@@ -56,7 +56,6 @@ def _read_until(process: subprocess.Popen[str], pattern: str, lines: list[str]) 
     pytest.fail(f"{pattern!r} never came:\n{''.join(lines)}")
 
 
-@pytest.mark.xdist_group("demo")
 def test_every_figure_of_the_walk_agrees() -> None:
     lines: list[str] = []
     with the_walk() as process:
@@ -65,7 +64,6 @@ def test_every_figure_of_the_walk_agrees() -> None:
         assert process.wait(timeout=LONGEST) == 0
 
 
-@pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize("moment", ["send → Stripe", "approved by another"])
 def test_the_walk_survives_a_killed_worker(moment: str) -> None:
     """`kill -9` while invoices are on their way to customers, and while usage is on its way to the clients' bills."""

@@ -13,8 +13,6 @@ from tests.scenarios.fourteen import table
 from tests.scenarios.fourteen.house import running_house
 from tests.scenarios.fourteen.walk import BEGIN, Seen, Walk
 
-pytestmark = pytest.mark.xdist_group("fourteen_months")
-
 _MOVEMENTS = ("new", "expansion", "contraction", "churn", "reactivation")
 
 

@@ -22,10 +22,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "examples" / "node" / "main.mjs"
 TARGETS = ["/api/echo?q=a+b&q=%20%C3%A9&x=", "/api/echo/caf%C3%A9/", "/api/echo"]
 
-pytestmark = [
-    pytest.mark.skipif(NODE is None, reason="Node is not installed"),
-    pytest.mark.xdist_group("node"),
-]
+pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
 
 
 def _ed25519(name: str, **more: str) -> Key:

@@ -28,13 +28,6 @@ ADAPTERS = [
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All in one worker: the servers are started once."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("servers"))
-
-
 @contextmanager
 def _running(program: str) -> Iterator[list[int]]:
     ports = [_free_port() for _ in range(2 if program == "uvicorn" else 1)]
