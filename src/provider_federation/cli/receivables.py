@@ -10,6 +10,8 @@ import typer
 from provider_federation.cli.portal_shell import AsJson, actor, load_portal, print_json, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provider_federation.portal.receivables.services.dunning import Due
 
 NOT_ALL = 1
@@ -56,7 +58,7 @@ def dunning(
         raise typer.Exit(NOT_ALL)
 
 
-def _print_due(found: list[Due], *, as_json: bool) -> None:
+def _print_due(found: Iterable[Due], *, as_json: bool) -> None:
     if as_json:
         due = [
             {

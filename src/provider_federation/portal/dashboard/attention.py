@@ -15,7 +15,7 @@ from provider_federation.portal.dashboard.modes import misfits, mode_fits
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.models import CallStatus, FleetRun
 from provider_federation.portal.receivables.models import DisputeState, LeadDispute
-from provider_federation.portal.receivables.queries import ages, open_receivables
+from provider_federation.portal.receivables.outstanding import ages
 from provider_federation.portal.reconciliation.models import ReconciliationReport, ReportStatus
 from provider_federation.portal.revenue.models import EventState, StripeEvent, UsageInvoice, UsageStatus
 from provider_federation.portal.revenue.queries import open_alerts
@@ -144,7 +144,7 @@ def _plan_to_approve() -> Item | None:
 
 
 def _overdue() -> Item | None:
-    sums = [(one.overdue, one.currency) for one in ages(open_receivables()) if one.overdue]
+    sums = [(one.overdue, one.currency) for one in ages() if one.overdue]
     if not sums:
         return None
     title = f"{' and '.join(format_amount(*one) for one in sums)} is overdue"

@@ -12,7 +12,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
-from provider_federation.portal.receivables import queries
+from provider_federation.portal.receivables import outstanding, queries
 from provider_federation.portal.receivables.ledger import ledger_totals
 from provider_federation.portal.receivables.models import DisputeState
 from provider_federation.portal.receivables.schemas import (
@@ -29,6 +29,7 @@ from provider_federation.portal.receivables.schemas import (
     receivable_out,
     refund_out,
     step_out,
+    unknown_out,
     whole_out,
 )
 from provider_federation.portal.receivables.services import (
@@ -60,24 +61,28 @@ def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:
 
 
 @router.get(
-    "/receivables", auth=_read, summary="What is open and owed, the longest overdue first, with its ages"
+    "/receivables",
+    auth=_read,
+    summary="What is open and owed, the longest overdue first; the sums are over all of it",
 )
 def list_receivables(
     request: HttpRequest,
     clientOrgId: Text = None,
     overdue: bool = False,
+    cursor: Annotated[str, Query(max_length=512)] = "",
     limit: Limit = 50,
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> dict[str, Any]:
-    refuse_unknown_query(request, ("clientOrgId", "overdue", "limit", "page"))
-    found = queries.open_receivables(get_by_org(clientOrgId) if clientOrgId is not None else None)
-    rows = [one for one in found if queries.days_overdue(one)] if overdue else found
+    refuse_unknown_query(request, ("clientOrgId", "overdue", "cursor", "limit"))
+    client = get_by_org(clientOrgId) if clientOrgId is not None else None
+    asked = outstanding.Asked(client, overdue)
+    page = outstanding.list_open(asked, cursor=cursor, limit=limit)
     return {
         "ok": True,
-        "items": [receivable_out(one) for one in rows[(page - 1) * limit : page * limit]],
-        "count": len(rows),
-        "nextPage": page + 1 if page * limit < len(rows) else None,
-        "ages": ages_out(queries.ages(found)),
+        "items": [receivable_out(one) for one in page.items],
+        "count": outstanding.count_open(asked),
+        "nextCursor": page.next_cursor,
+        "ages": ages_out(outstanding.ages(client)),
+        "coverage": unknown_out(outstanding.unknown()),
     }
 
 

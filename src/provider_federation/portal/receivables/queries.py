@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,6 @@ from django.db.models import Q, QuerySet, Sum
 from provider_federation.kit import clock
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
-from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.receivables.models import (
     GIVEN_BACK,
     CreditNote,
@@ -91,43 +89,6 @@ def days_overdue(invoice: Receivable, at: datetime | None = None) -> int:
 def bucket_of(days: int) -> str:
     """The name of the age bucket."""
     return [name for low, name in BUCKETS if days >= low][-1]
-
-
-@dataclass(frozen=True)
-class Ages:
-    """What is outstanding in one currency, by how long it is overdue. Currencies are never added up."""
-
-    currency: str
-    outstanding: int
-    overdue: int
-    buckets: tuple[tuple[str, int], ...]
-
-
-def open_receivables(instance: Instance | None = None) -> list[Receivable]:
-    """Everything that is open and owed, the longest overdue first."""
-    found: list[Receivable] = []
-    mine = Q() if instance is None else Q(instance=instance)
-    owed = mine & Q(status=UsageStatus.OPEN, remaining_cents__gt=0)
-    found += UsageInvoice.objects.filter(owed).select_related("instance").defer("usage").order_by()
-    found += SubscriptionInvoice.objects.filter(owed).select_related("instance", "subscription").order_by()
-    return sorted(found, key=lambda one: (-days_overdue(one), due_of(one) or clock.now(), str(one.pk)))
-
-
-def ages(invoices: Iterable[Receivable]) -> list[Ages]:
-    """The sums of these open invoices, one entry a currency."""
-    sums: dict[str, dict[str, int]] = {}
-    for one in invoices:
-        buckets = sums.setdefault(one.currency, dict.fromkeys((name for _, name in BUCKETS), 0))
-        buckets[bucket_of(days_overdue(one))] += one.remaining_cents
-    return [
-        Ages(
-            currency,
-            sum(buckets.values()),
-            sum(amount for name, amount in buckets.items() if name != BUCKETS[0][1]),
-            tuple(buckets.items()),
-        )
-        for currency, buckets in sorted(sums.items())
-    ]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from provider_federation.portal.receivables.models import (
     Receivable,
     Refund,
 )
+from provider_federation.portal.receivables.outstanding import Ages, Unknown
 from provider_federation.portal.receivables.queries import (
-    Ages,
     creditable,
     days_overdue,
     due_of,
@@ -187,12 +187,24 @@ def ages_out(sums: list[Ages]) -> list[dict[str, Any]]:
     return [
         {
             "currency": one.currency,
+            "invoices": one.invoices,
             "outstandingCents": one.outstanding,
             "overdueCents": one.overdue,
             "buckets": [{"age": name, "amountCents": amount} for name, amount in one.buckets],
         }
         for one in sums
     ]
+
+
+def unknown_out(one: Unknown) -> dict[str, Any]:
+    """How much of the truth the sums hold."""
+    return {
+        "complete": one.complete,
+        "eventsWaiting": one.events_waiting,
+        "eventsParked": one.events_parked,
+        "held": one.held,
+        "onTheWay": one.on_the_way,
+    }
 
 
 def credit_note_out(note: CreditNote) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -18,7 +18,17 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from provider_federation.kit.problem import Problem
 from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Kind, record
-from provider_federation.portal.dashboard.pages import actor, address, chosen, may, page, requires, say
+from provider_federation.portal.dashboard.pages import (
+    actor,
+    address,
+    chosen,
+    may,
+    page,
+    problems_at,
+    problems_said,
+    requires,
+    say,
+)
 from provider_federation.portal.dashboard.views.receivables_forms import (
     CreditForm,
     DecisionForm,
@@ -26,7 +36,7 @@ from provider_federation.portal.dashboard.views.receivables_forms import (
     RefundForm,
 )
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.receivables import queries
+from provider_federation.portal.receivables import outstanding, queries
 from provider_federation.portal.receivables.export import receivables_csv
 from provider_federation.portal.receivables.models import DisputeState, LeadDispute, Receivable
 from provider_federation.portal.receivables.services import (
@@ -39,19 +49,16 @@ from provider_federation.portal.receivables.services import (
 )
 from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice
+from provider_federation.portal.revenue.periods import latest_months, month_now
 from provider_federation.portal.revenue.periods import month as read_month
-from provider_federation.portal.revenue.periods import month_now
 from provider_federation.portal.revenue.services.sweep import sweep_account
 from provider_federation.portal.subscriptions.account import stripe_problems
 
 _A_PAGE = 25
 _MOST_LEADS = 500
 _FILES = {"pdf": statement_files.as_pdf, "csv": statement_files.as_csv}
-# By what the list is sorted when not by age; within a client, or a currency, the oldest stay first.
-_SORTS: dict[str, Callable[[Receivable], Any]] = {
-    "amount": lambda one: (one.currency, -one.remaining_cents),
-    "client": lambda one: str(one.instance).casefold(),
-}
+_SORTS = ("amount", "client")
+"""By what the list is sorted when not by age; within a client, or a currency, the oldest stay first."""
 
 
 @dataclass(frozen=True)
@@ -77,39 +84,52 @@ _WAYS = {
 @require_GET
 @requires("billing.read")
 def receivables(request: HttpRequest) -> HttpResponse:
-    found = queries.open_receivables()
-    shown = _shown(request, found)
-    rows = [(one, queries.days_overdue(one), queries.due_of(one)) for one in shown]
-    part = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
+    asked, order = _asked(request)
+    part = Paginator(_Open(asked, order), _A_PAGE).get_page(request.GET.get("page"))
+    part.object_list = [(one, queries.days_overdue(one), queries.due_of(one)) for one in part.object_list]
     return page(
         request,
         "receivables",
         title="Receivables",
         subtitle="What clients still owe the provider, the longest overdue first.",
         rows=part,
-        ages=queries.ages(found),
+        ages=outstanding.ages(),
         only=chosen(request.GET, "only", ("overdue",)),
-        sort=chosen(request.GET, "sort", list(_SORTS)),
+        sort=chosen(request.GET, "sort", _SORTS),
         export_query=address(request.GET),
         previous=address(request.GET, page=part.previous_page_number()) if part.has_previous() else "",
         following=address(request.GET, page=part.next_page_number()) if part.has_next() else "",
     )
 
 
+@dataclass(frozen=True)
+class _Open(Sequence[Any]):
+    """The open invoices as a Paginator takes them: counted and cut in the database."""
+
+    asked: outstanding.Asked
+    order: outstanding.Order
+
+    def __len__(self) -> int:
+        return outstanding.count_open(self.asked)
+
+    def __getitem__(self, place: Any) -> Any:
+        return outstanding.open_slice(self.asked, self.order, place.start, place.stop)
+
+
 @require_GET
 @requires("billing.read")
 def receivables_file(request: HttpRequest) -> HttpResponse:
     """The list as CSV, with the page's filter and order."""
-    shown = _shown(request, queries.open_receivables())
-    record(Kind.EXPORTED, actor(request), "receivables:csv", rows=len(shown))
-    return csv_file(receivables_csv(shown), "receivables.csv")
+    asked, order = _asked(request)
+    text = receivables_csv(outstanding.every_open(asked, order))
+    record(Kind.EXPORTED, actor(request), "receivables:csv", rows=text.count("\r\n") - 1)
+    return csv_file(text, "receivables.csv")
 
 
-def _shown(request: HttpRequest, found: list[Receivable]) -> list[Receivable]:
-    if chosen(request.GET, "only", ("overdue",)):
-        found = [one for one in found if queries.days_overdue(one)]
-    sort = chosen(request.GET, "sort", list(_SORTS))
-    return sorted(found, key=_SORTS[sort]) if sort else found
+def _asked(request: HttpRequest) -> tuple[outstanding.Asked, outstanding.Order]:
+    overdue = bool(chosen(request.GET, "only", ("overdue",)))
+    order = chosen(request.GET, "sort", _SORTS) or "age"
+    return outstanding.Asked(overdue=overdue), cast("outstanding.Order", order)
 
 
 @require_GET
@@ -150,11 +170,9 @@ def correct(request: HttpRequest, stripe_invoice_id: str, way: str) -> HttpRespo
     if chosen_way is None:
         raise Http404
     if request.method == "POST":
-        try:
+        with problems_said(request):
             chosen_way.does(invoice, actor=actor(request))
             messages.success(request, chosen_way.done)
-        except Problem as problem:
-            say(request, problem)
         return redirect("receivable", stripe_invoice_id)
     return page(
         request,
@@ -184,15 +202,13 @@ def credit(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
     form = CreditForm(invoice, lines, request.POST or None)
     preview = None
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             if "make" in request.POST:
                 made = credit_notes.issue_credit_note(invoice, form.wanted, actor=actor(request))
                 amount = format_amount(made.note.total_cents, made.note.currency)
                 messages.success(request, f"Credit note {made.note.number} over {amount} was made.")
                 return redirect("receivable", stripe_invoice_id)
             preview = credit_notes.preview_credit_note(invoice, form.wanted)
-        except Problem as problem:
-            form.add_error(None, problem.message)
     return _form_page(request, "credit", "Credit this invoice", invoice, form, preview=preview)
 
 
@@ -203,11 +219,8 @@ def refund(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
     invoice = _invoice(stripe_invoice_id)
     form = RefundForm(invoice, request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             made = refunds.refund_payment(invoice, form.wanted, actor=actor(request))
-        except Problem as problem:
-            form.add_error(None, problem.message)
-        else:
             amount = format_amount(made.refund.amount_cents, made.refund.currency)
             messages.success(request, f"{amount} goes back to the client.")
             return redirect("receivable", stripe_invoice_id)
@@ -257,11 +270,9 @@ def raise_dispute(request: HttpRequest, charge_id: int) -> HttpResponse:
     charge = get_object_or_404(LeadCharge.objects.select_related("instance", "line__invoice"), pk=charge_id)
     form = DisputeForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             row = disputes.raise_dispute(charge, form.cleaned_data["claim"], actor=actor(request))
             return redirect("lead-dispute", row.pk)
-        except Problem as problem:
-            form.add_error(None, problem.message)
     return page(
         request,
         "raise_dispute",
@@ -281,11 +292,9 @@ def lead_dispute(request: HttpRequest, dispute_id: uuid.UUID) -> HttpResponse:
     row = get_object_or_404(queries.disputes(), pk=dispute_id)
     form = DecisionForm(row.charge.line.invoice, request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with problems_at(form):
             _decide(request, row, form)
             return redirect("lead-dispute", row.pk)
-        except Problem as problem:
-            form.add_error(None, problem.message)
     return page(
         request,
         "dispute",
@@ -328,9 +337,6 @@ def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending:
         return redirect("statement", instance_id, month_now().previous().label)
     if ending:
         return _FILES[ending](found)
-    months = [month_now()]
-    while len(months) < 12:
-        months.append(months[-1].previous())
     return page(
         request,
         "statement",
@@ -339,19 +345,15 @@ def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending:
         crumbs=[("Receivables", reverse("receivables"))],
         statement=found,
         instance=instance,
-        months=months,
+        months=latest_months(12),
     )
 
 
 @require_POST
 @requires("billing.manage")
 def sweep(request: HttpRequest) -> HttpResponse:
-    try:
-        with stripe_problems():
-            swept = sweep_account(actor=actor(request))
-    except Problem as problem:
-        say(request, problem)
-    else:
+    with problems_said(request), stripe_problems():
+        swept = sweep_account(actor=actor(request))
         messages.success(
             request, f"{swept.looked_at} objects looked at, {swept.found} of them were news to us."
         )

@@ -6,9 +6,9 @@ that two workers, or one that died in between, never send twice; a row that stay
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from smtplib import SMTPException
 from typing import Protocol
 
@@ -24,7 +24,8 @@ from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.receivables.models import DunningStep, Receivable, StepState
-from provider_federation.portal.receivables.queries import about, due_of, kind_of, open_receivables
+from provider_federation.portal.receivables.outstanding import open_batches
+from provider_federation.portal.receivables.queries import about, due_of, kind_of
 from provider_federation.portal.receivables.schedule import ESCALATE, ScheduledStep, parse_schedule
 from provider_federation.portal.revenue.models import StripeEvent, UsageInvoice, UsageStatus
 from provider_federation.portal.revenue.services import raise_alert, refresh_any_invoice
@@ -67,24 +68,31 @@ class Due:
     passed: tuple[ScheduledStep, ...]
 
 
-def due_steps(invoices: Iterable[Receivable] | None = None) -> list[Due]:
-    """What would be done now, for each open invoice its latest step that is due and was not done."""
-    schedule, now = parse_schedule(settings.PROVIDER_DUNNING_SCHEDULE), clock.now()
-    found, done = [], _done()
-    for invoice in open_receivables() if invoices is None else invoices:
+def due_steps() -> Iterator[Due]:
+    """What would be done now, for each open invoice its latest step that is due and was not done. A batch of
+    invoices is in memory at a time, and the next is read when this one is done with.
+    """
+    schedule = parse_schedule(settings.PROVIDER_DUNNING_SCHEDULE)
+    if schedule:
+        for batch in open_batches(clock.now() - timedelta(days=schedule[0].days)):
+            yield from _due_of(batch, schedule)
+
+
+def _due_of(invoices: Sequence[Receivable], schedule: Sequence[ScheduledStep]) -> Iterator[Due]:
+    now, done = clock.now(), _done(invoices)
+    for invoice in invoices:
         due = due_of(invoice)
         ripe = [step for step in schedule if due is not None and step.due_at(due) <= now]
         waiting = [step for step in ripe if (kind_of(invoice), invoice.pk, step.name) not in done]
         if waiting and waiting[-1] == ripe[-1]:
-            found.append(Due(invoice, waiting[-1], tuple(waiting[:-1])))
-    return found
+            yield Due(invoice, waiting[-1], tuple(waiting[:-1]))
 
 
-def _done() -> set[tuple[str, object, str]]:
-    """The steps of open invoices that have a row, in one query."""
-    rows = DunningStep.objects.filter(
-        Q(usage_invoice__status=UsageStatus.OPEN) | Q(fee_invoice__status=UsageStatus.OPEN)
-    ).order_by()
+def _done(invoices: Sequence[Receivable]) -> set[tuple[str, object, str]]:
+    """The steps of these invoices that have a row, in one query."""
+    usage = [one.pk for one in invoices if isinstance(one, UsageInvoice)]
+    fees = [one.pk for one in invoices if not isinstance(one, UsageInvoice)]
+    rows = DunningStep.objects.filter(Q(usage_invoice__in=usage) | Q(fee_invoice__in=fees)).order_by()
     return {
         ("usage" if usage else "subscription", usage or fee, step)
         for usage, fee, step in rows.values_list("usage_invoice", "fee_invoice", "step")

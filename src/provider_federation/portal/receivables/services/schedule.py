@@ -11,5 +11,5 @@ def schedule_receivables() -> None:
     """Defer the jobs of what is due. Any number of workers may ask."""
     defer_forgotten()
     schedule_sweep()
-    if due_steps():
+    if any(due_steps()):
         defer_reminders()
