@@ -85,7 +85,7 @@ def _shape_faults() -> Iterator[Case]:
     yield "ambiguous_auth", twice, {"name": "two signatures"}
 
 
-def _signature_faults() -> Iterator[Case]:
+def _form_faults() -> Iterator[Case]:
     good = signed_by(bare("POST", INVOICES, BODY), HMAC)
     whole = federated(bare("POST", INVOICES, BODY))
     text = header_of(good, "signature-input")
@@ -126,6 +126,10 @@ def _signature_faults() -> Iterator[Case]:
         with_header(good, "Signature", "x" + header_of(good, "signature")),
         {"name": "label differs"},
     )
+
+
+def _coverage_faults() -> Iterator[Case]:
+    whole = federated(bare("POST", INVOICES, BODY))
     for name in names_of(whole):
         less = [other for other in names_of(whole) if other != name]
         yield "insufficient_coverage", sealed(whole, HMAC, names=less), {"name": f"without {name}"}
@@ -134,6 +138,10 @@ def _signature_faults() -> Iterator[Case]:
     for name in ('"idempotency-key"', '"x-provider-org"'):
         less = [other for other in names_of(asked) if other != name]
         yield "insufficient_coverage", sealed(asked, HMAC, names=less), {"name": f"{name} sent, not covered"}
+
+
+def _bad_signatures() -> Iterator[Case]:
+    whole = federated(bare("POST", INVOICES, BODY))
     for key in (HMAC, ED25519):
         signed = signed_by(bare("POST", INVOICES, BODY), key)
         tag = bytearray(base64.b64decode(header_of(signed, "signature").split(":")[1]))
@@ -269,6 +277,13 @@ def _refused(code: str, request: Request, more: dict[str, Any]) -> dict[str, Any
 
 def refusals() -> dict[str, Any]:
     """Requests with one fault each, and the code to refuse them with."""
-    faults = [*_shape_faults(), *_signature_faults(), *_key_faults(), *_content_faults()]
+    faults = [
+        *_shape_faults(),
+        *_form_faults(),
+        *_coverage_faults(),
+        *_bad_signatures(),
+        *_key_faults(),
+        *_content_faults(),
+    ]
     keys = [key_fields(key) for key in (HMAC, ED25519, LEGACY, *OTHERS)]
     return {"now": NOW, "policy": POLICY, "keys": keys, "cases": [_refused(*fault) for fault in faults]}
