@@ -97,8 +97,9 @@ def _route() -> Any:
 class _Unanswering(Gate):
     """A gate whose answers go out as the app made them."""
 
-    def verify(self, request: Request) -> tuple[Principal, None]:
-        return super().verify(request)[0], None
+    def verify(self, request: Request, fields: Any) -> tuple[Principal, None] | None:
+        proven = super().verify(request, fields)
+        return proven and (proven[0], None)
 
 
 def _application(kind: Kind | None, stack: Stack) -> Any:

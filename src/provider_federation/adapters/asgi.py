@@ -9,18 +9,19 @@ from provider_federation.adapters.asgi_answer import SigningSend, send_response
 from provider_federation.adapters.asgi_wire import (
     App,
     Fields,
-    Proven,
     Receive,
     Scope,
     Send,
     drop_other_identities,
+    head_of,
+    in_steps,
     is_small,
     replaying,
     request_of,
     whole,
 )
-from provider_federation.adapters.gate import Gate, GateOptions, check_length
-from provider_federation.protocol import Refused, Request, Response
+from provider_federation.adapters.gate import Gate, GateOptions
+from provider_federation.protocol import Refused
 from provider_federation.protocol.grammar import FEDERATION_HEADERS
 
 SCOPE_KEY = "provider_federation"
@@ -54,46 +55,35 @@ class FederationMiddleware:
         await self.app(scope, receive, send)
 
     async def _federated(self, scope: Scope, fields: Fields, receive: Receive, send: Send) -> None:
-        gate = self.gate
+        gate, proven, message = self.gate, None, None
         try:
             if is_small(fields):  # all checks at once cost less than two steps
                 message = await receive()
                 if message["type"] != "http.request" or message.get("more_body", False):
                     message = await whole(message, receive, gate.most_body())
-                request = request_of(scope, fields, gate.prefix, message.get("body", b""))
-                verify = gate.verify
-                proven = await to_thread(verify, request) if gate.blocking else verify(request)
-                scope[SCOPE_KEY], signer = proven
-            else:
-                request, signer, message = await self._in_steps(scope, fields, receive)
+                head, verify = head_of(scope, fields, gate.prefix, message.get("body", b"")), gate.verify
+                headers = scope["headers"]
+                proven = await to_thread(verify, head, headers) if gate.blocking else verify(head, headers)
+            if message is None or proven is None:
+                proven, message = await in_steps(gate, scope, fields, receive, message)
+            scope[SCOPE_KEY], signer = proven
         except Refused as refused:
-            answer = await self._refuse(refused, request_of(scope, fields, gate.prefix))
+            request, refuse = request_of(scope, fields, gate.prefix), gate.refuse
+            answer = (
+                await to_thread(refuse, refused, request) if gate.on_refused else refuse(refused, request)
+            )
             await send_response(scope, send, answer, last=True)
-            return
         except ConnectionError:
             return  # the caller left in the middle of the body; nobody waits for an answer
-        drop_other_identities(scope, fields)
-        again = replaying(message, receive)
-        if signer is None:
-            await self.app(scope, again, send)
-            return
-        signing = SigningSend(scope, send, gate, request, fields[b"signature"], signer)
-        try:
-            await self.app(scope, again, signing)
-        finally:
-            if not signing.is_done:
-                await signing.close()
-
-    async def _in_steps(self, scope: Scope, fields: Fields, receive: Receive) -> Proven:
-        """Nothing of the body is read before the head has proven itself."""
-        gate, limit = self.gate, self.gate.most_body()
-        request = request_of(scope, fields, gate.prefix)
-        claim = gate.check_head(request)
-        check_length(fields.get(b"content-length", b"0").decode("latin-1"), limit)
-        message = await whole(await receive(), receive, limit)
-        scope[SCOPE_KEY] = await to_thread(gate.admit, claim, request, message["body"])  # much to digest
-        return request, gate.signer(claim), message
-
-    async def _refuse(self, refused: Refused, request: Request) -> Response:
-        refuse, audited = self.gate.refuse, self.gate.on_refused is not None
-        return await to_thread(refuse, refused, request) if audited else refuse(refused, request)
+        else:
+            drop_other_identities(scope, fields)
+            again = replaying(message, receive)
+            if signer is None:
+                await self.app(scope, again, send)
+                return
+            signing = SigningSend(scope, send, gate, fields[b"signature"], signer)
+            try:
+                await self.app(scope, again, signing)
+            finally:
+                if not signing.is_done:
+                    await signing.close()

@@ -32,13 +32,11 @@ class SigningSend:
     app is told by an OSError that nobody reads on, as ASGI has it. `asked` is the request's Signature.
     """
 
-    __slots__ = ("_asked", "_gate", "_held", "_request", "_scope", "_send", "_signer", "_start", "is_done")
+    __slots__ = ("_asked", "_gate", "_held", "_method", "_send", "_signer", "_start", "is_done")
 
-    def __init__(
-        self, scope: Scope, send: Send, gate: Gate, request: Request, asked: bytes, signer: Key
-    ) -> None:
-        self._scope, self._send, self._gate, self._request = scope, send, gate, request
-        self._asked, self._signer = asked.removeprefix(b"pf="), signer
+    def __init__(self, scope: Scope, send: Send, gate: Gate, asked: bytes, signer: Key) -> None:
+        self._send, self._gate, self._signer = send, gate, signer
+        self._method, self._asked = scope["method"], asked
         self._start: Message = {}
         self._held = bytearray()
         self.is_done = False
@@ -61,30 +59,35 @@ class SigningSend:
                 body = self._held
             is_over = len(body) > self._gate.max_answer
             if is_over or is_last:
-                start, rest = self._answer(bytes(body))
+                start, rest = self._too_large(body) if is_over else self._signed(bytes(body))
                 self.is_done = True
                 await self._send(start)
                 await self._send(rest)
             if is_over:
                 raise OSError("the answer was too large")
 
-    def _answer(self, body: bytes) -> tuple[Message, Message]:
-        start, gate, request, signer = self._start, self._gate, self._request, self._signer
-        if len(body) > gate.max_answer:
-            return _messages(
-                gate.answer(Response(start["status"], [], body), request, signer), request.method
-            )
+    def _signed(self, body: bytes) -> tuple[Message, Message]:
+        start, method, asked = self._start, self._method, self._asked.removeprefix(b"pf=")
         kept, types = sift(start.get("headers", ()), OURS, b"content-type")
         try:
-            rest, added = gate.complete(start["status"], types, body, request.method, self._asked, signer)
+            body, added = self._gate.complete(start["status"], types, body, method, asked, self._signer)
         except Refused as refused:
-            return _messages(refusal(refused), request.method)
+            return _messages(refusal(refused), method)
         return (
             {"type": "http.response.start", "status": start["status"], "headers": kept + added},
-            {"type": "http.response.body", "body": rest},
+            {"type": "http.response.body", "body": body},
         )
+
+    def _too_large(self, body: bytes | bytearray) -> tuple[Message, Message]:
+        answer = Response(500, [], bytes(body))  # which the gate puts another in the place of
+        return _messages(self._gate.answer(answer, self._request(), self._signer), self._method)
+
+    def _request(self) -> Request:
+        """Of the request, what an answer to it is bound to."""
+        return Request(self._method, "", "", [("Signature", self._asked.decode("latin-1"))], b"")
 
     async def close(self) -> None:
         """The app is done, or has raised, and left its answer unfinished."""
         self.is_done = True
-        await send_response(self._scope, self._send, self._gate.failed(self._request, self._signer))
+        for message in _messages(self._gate.failed(self._request(), self._signer), self._method):
+            await self._send(message)

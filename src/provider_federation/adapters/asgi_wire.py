@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any
 
-from provider_federation.protocol import Key, Refused, Request
+from provider_federation.adapters.gate import Gate, check_length
+from provider_federation.protocol import Key, Principal, Refused, Request
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -13,37 +16,28 @@ Fields = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Proven = tuple[Request, Key | None, Message]
-"""The request, the key to answer with, and the message that its whole body came in."""
+Proven = tuple[Principal, Key | None]
+"""Who asks, and the key to answer with."""
 
 _SMALL = 65_536
 _OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
 def request_of(scope: Scope, fields: Fields, prefix: str = "", body: bytes = b"") -> Request:
-    """The request as it was on the wire; `fields` are its headers by name. No `raw_path`: no target, a refusal."""
-    names = _NAMES
-    headers = [(names[name], value.decode("latin-1")) for name, value in scope["headers"]]
+    """The request as it was on the wire; `fields` are its headers by name."""
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return replace(head_of(scope, fields, prefix, body), headers=headers)
+
+
+def head_of(scope: Scope, fields: Fields, prefix: str, body: bytes) -> Request:
+    """The request without its headers. No `raw_path`: no target, and so a refusal."""
     target = prefix + path.decode("latin-1") if (path := scope.get("raw_path")) else ""
     if target and (query := scope.get("query_string")):
         target += "?" + query.decode("latin-1")
     authority = fields.get(b"host", b"").decode("latin-1")  # two of them are refused
     client = scope.get("client")
     peer = client[0] if client else ""  # a Unix socket's end is nobody that h31 may trust
-    return Request(scope["method"], target, authority, headers, body, peer)
-
-
-class _Names(dict[bytes, str]):
-    """Names as text; those met are remembered."""
-
-    def __missing__(self, name: bytes) -> str:
-        text = name.decode("latin-1")
-        if len(self) < 512 and len(text) < 64:
-            self[name] = text
-        return text
-
-
-_NAMES = _Names()
+    return Request(scope["method"], target, authority, [], body, peer)
 
 
 def drop_other_identities(scope: Scope, fields: Fields) -> None:
@@ -59,6 +53,22 @@ def is_small(fields: Fields) -> bool:
     declared = fields.get(b"content-length", b"0")
     waits = b"expect" in fields or b"transfer-encoding" in fields
     return not waits and declared.isdigit() and len(declared) < 6 and int(declared) <= _SMALL
+
+
+async def in_steps(
+    gate: Gate, scope: Scope, fields: Fields, receive: Receive, message: Message | None
+) -> tuple[Proven, Message]:
+    """What knows every refusal. Without a `message` nothing of the body is read before the head is proven."""
+    limit, body = gate.most_body(), message.get("body", b"") if message else b""
+    request = request_of(scope, fields, gate.prefix, body)
+    claim, is_much, admit = gate.check_head(request), message is None, gate.admit
+    if message is None:
+        check_length(fields.get(b"content-length", b"0").decode("latin-1"), limit)
+        message = await whole(await receive(), receive, limit)
+        body = message["body"]
+    in_thread = is_much or gate.blocking
+    principal = await to_thread(admit, claim, request, body) if in_thread else admit(claim, request, body)
+    return (principal, gate.signer(claim)), message
 
 
 async def whole(message: Message, receive: Receive, limit: int) -> Message:

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, AnyStr, Required, TypedDict, TypeVar
 
 from provider_federation.protocol import (
@@ -22,12 +22,11 @@ from provider_federation.protocol import (
     Request,
     Response,
     answer_key,
-    verify,
 )
 from provider_federation.protocol.claims import Claim
-from provider_federation.protocol.core import check_head, finish
+from provider_federation.protocol.core import check_head, finish, verify_fields
 from provider_federation.protocol.fields import content_digest
-from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
+from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation, read_fields
 from provider_federation.protocol.responses import asked_by, sign_bytes
 
 T = TypeVar("T")
@@ -133,18 +132,24 @@ class Gate:
         """Whether a request with these header names is a federation request here."""
         return self.enabled and carries_federation(names)
 
-    def verify(self, request: Request) -> tuple[Principal, Key | None]:
+    def verify(
+        self, request: Request, fields: Collection[tuple[bytes, bytes]]
+    ) -> tuple[Principal, Key | None] | None:
         """The principal and the key to answer with, for a request whose body is there; Refused.
 
-        The same as `check_head`, `admit` and `signer`, and quicker.
+        The same as `check_head`, `admit` and `signer`, and quicker; where it gives None these have to look. Its
+        headers are in `fields`, and `request.headers` is not looked at.
         """
-        if not request.authority:
-            raise Refused("bad_framing")
-        ring, now = self.keyring, self.now
+        ring, policy = self.keyring, self.policy
         try:
-            principal = verify(
-                request, ring, self.policy, now=now(), replay=self.replay, ratchet=self.ratchet
+            headers = read_fields(fields, policy)
+            if headers is None or not request.authority:
+                return None
+            principal = verify_fields(
+                request, headers, ring, policy, now=self.now(), replay=self.replay, ratchet=self.ratchet
             )
+            if principal is None:
+                return None
             key = ring.get(principal.key_id) if principal.scheme == "v2" else None
         except Refused:
             raise
@@ -157,7 +162,7 @@ class Gate:
     def check_head(self, request: Request) -> Claim:
         """What the request's head proves; Refused where that is certain before the body is read.
 
-        `request.body` is empty here, and stays so.
+        `request.body` is empty then. An adapter that has read it already may say so.
         """
         claim = _guarded(lambda: check_head(request, self.keyring, self.policy, self.now()))
         if not request.authority:

@@ -25,7 +25,6 @@ from provider_federation.protocol.signing import make_signature
 from provider_federation.protocol.values import MODERN_ALGORITHMS, Key, Keyring, Request, Response
 
 _READ = frozenset({"content-digest", "content-type", "signature", "signature-input"})
-_LABEL = RESPONSE.label.encode()
 _COVERED = fields.layout(("@status", "content-digest", "content-type", REQUESTS_SIGNATURE)).listed
 
 
@@ -61,34 +60,27 @@ def sign_bytes(
     """
     if not key.secret:
         raise CannotSign(f"the key {key.id} has no secret to sign with")
-    field, params = _params(created_at(now), key.id, key.algorithm)
-    signed = b"%b%b%b%b%b" % (_status(status), digest, _type(content_type), asked, params)
-    mac = b2a_base64(make_signature(key, signed), newline=False)
-    return field, b"%b=:%b:" % (_LABEL, mac)
+    field, first, second, last = _parts(created_at(now), key.id, key.algorithm, status, content_type)
+    mac = make_signature(key, b"%b%b%b%b%b" % (first, digest, second, asked, last))
+    return field, b"pf-res=:%b:" % b2a_base64(mac, newline=False)
 
 
-# The signature base, in parts that come again and again: only the digest and the request's signature do not.
-
-
-@lru_cache(maxsize=64)
-def _params(created: int, key_id: str, algorithm: str) -> tuple[bytes, bytes]:
-    """Signature-Input, and the last line of the base."""
-    text = f'{_COVERED};created={created};keyid="{key_id}";alg="{algorithm}";tag="{RESPONSE.tag}"'
-    return f"{RESPONSE.label}={text}".encode("ascii"), f'\n"@signature-params": {text}'.encode("ascii")
-
-
-@lru_cache(maxsize=64)
-def _status(status: int) -> bytes:
-    if not 100 <= status <= 599:
-        raise CannotSign("no status of HTTP")
-    return f'"@status": {status}\n"content-digest": '.encode("ascii")
-
-
-@lru_cache(maxsize=64)
-def _type(content_type: bytes) -> bytes:
-    if not VISIBLE.fullmatch(content_type.decode("latin-1")):
-        raise CannotSign("what is signed is printable ASCII")
-    return b'\n"content-type": %b\n%b: ' % (content_type, REQUESTS_SIGNATURE.encode())
+@lru_cache(maxsize=256)
+def _parts(
+    created: int, key_id: str, algorithm: str, status: int, content_type: bytes
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Signature-Input, and what stands in the base before the digest, behind it, and behind the request's signature:
+    the same for all answers of one kind in one second.
+    """
+    if not (100 <= status <= 599 and VISIBLE.fullmatch(content_type.decode("latin-1"))):
+        raise CannotSign("what is signed is a status of HTTP, and printable ASCII")
+    text = f'{_COVERED};created={created};keyid="{key_id}";alg="{algorithm}";tag="{RESPONSE.tag}"'.encode()
+    return (
+        b"pf-res=%b" % text,
+        b'"@status": %d\n"content-digest": ' % status,
+        b'\n"content-type": %b\n%b: ' % (content_type, REQUESTS_SIGNATURE.encode()),
+        b'\n"@signature-params": %b' % text,
+    )
 
 
 def verify_response(
