@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.urls import get_resolver
-from tests.integration.portal.pages.test_portal_pages import READ_PAGES, path_of, signed_in
+from tests.integration.portal.pages.addresses import READ_PAGES, path_of
+from tests.integration.portal.pages.test_portal_pages import signed_in
 
 from provider_federation.portal.operators.permissions import PERMISSIONS
 

@@ -9,107 +9,14 @@ from html import unescape
 import pytest
 from django.db import transaction
 from django.test import Client
-from django.urls import reverse
 from tests.browser import portal_seed
+from tests.integration.portal.pages.addresses import ASKING, READ_PAGES, WRITES, path_of
 
 from provider_federation.portal.dashboard.urls import urlpatterns
 from provider_federation.portal.operators.models import Operator
 from provider_federation.portal.operators.permissions import PERMISSIONS
 
 pytestmark = pytest.mark.django_db
-
-READ_PAGES = {
-    "overview": "billing.read",
-    "instances": "instances.read",
-    "add-instance": "instances.manage",
-    "runs": "fleet.read",
-    "new-run": "fleet.act",
-    "invoices": "billing.read",
-    "invoices-csv": "billing.read",
-    "subscriptions": "billing.read",
-    "add-subscription": "billing.manage",
-    "revenue": "billing.read",
-    "usage-invoices": "billing.read",
-    "reports": "billing.read",
-    "reports-csv": "billing.read",
-    "reconciliations": "billing.read",
-    "reconciliation": "billing.read",
-    "reconciliation-progress": "billing.read",
-    "reconciliation-csv": "billing.read",
-    "receivables": "billing.read",
-    "receivables-csv": "billing.read",
-    "receivable": "billing.read",
-    "refund-invoice": "billing.manage",
-    "correct-invoice": "billing.manage",
-    "lead-disputes": "billing.read",
-    "lead-dispute": "billing.read",
-    "raise-dispute": "billing.manage",
-    "statement": "billing.read",
-    "statement-file": "billing.read",
-    "webhooks": "billing.read",
-    "operators": "operators.manage",
-    "add-operator": "operators.manage",
-    "add-token": "operators.manage",
-    "audit": "audit.read",
-    "instance": "instances.read",
-    "instance-state": "instances.read",
-    "edit-instance": "instances.manage",
-    "replace-key": "instances.manage",
-    "instance-keys": "instances.read",
-    "run": "fleet.read",
-    "run-progress": "fleet.read",
-    "subscription": "billing.read",
-    "ai-terms": "billing.read",
-    "subscriptions-csv": "billing.read",
-    "change-plan": "billing.manage",
-    "client-revenue": "billing.read",
-    "make-usage-invoice": "billing.manage",
-    "usage-invoice": "billing.read",
-    "billing-runs": "billing.read",
-    "billing-run": "billing.read",
-    "billing-run-progress": "billing.read",
-    "billing-run-csv": "billing.read",
-    "billing-item": "billing.read",
-    "approve-billing-run": "billing.manage",
-    "edit-operator": "operators.manage",
-    "set-password": "operators.manage",
-}
-# These ask the instances, or Stripe for an invoice's lines: not called without them; test_portal_actions and
-# test_receivables_after have them. Whoever may not is refused before anybody is asked.
-ASKING = {
-    "revenue-now": "billing.read",
-    "client-revenue-now": "billing.read",
-    "credit-invoice": "billing.manage",
-}
-WRITES = {
-    "switch-instance": "instances.manage",
-    "enrol-instance": "instances.manage",
-    "make-key": "instances.manage",
-    "confirm-key": "instances.manage",
-    "rotate-key": "instances.manage",
-    "revoke-key": "instances.manage",
-    "reset-ratchet": "instances.manage",
-    "check-instance": "instances.check",
-    "cancel-run": "fleet.act",
-    "retry-run": "fleet.act",
-    "cancel-subscription": "billing.manage",
-    "resume-subscription": "billing.manage",
-    "withdraw-change": "billing.manage",
-    "publish-entitlement": "billing.manage",
-    "set-ai-terms": "billing.manage",
-    "release-usage-invoice": "billing.manage",
-    "plan-billing-run": "billing.manage",
-    "approve-billing-plan": "billing.manage",
-    "execute-billing-run": "billing.manage",
-    "cancel-billing-run": "billing.manage",
-    "retry-billing-run": "billing.manage",
-    "start-reconciliation": "billing.manage",
-    "repair-reconciliation": "billing.manage",
-    "sweep-stripe": "billing.manage",
-    "retry-webhook": "billing.manage",
-    "resolve-alert": "billing.manage",
-    "revoke-token": "operators.manage",
-}
 
 
 @pytest.fixture(scope="module")
@@ -133,78 +40,6 @@ def signed_in(role: str) -> Client:
     client = Client()
     client.force_login(operator(role), "allauth.account.auth_backends.AuthenticationBackend")
     return client
-
-
-def path_of(name: str, rows=None) -> str:
-    arguments = {}
-    if rows is not None:
-        month = rows["usage"][0].period
-        arguments = {
-            **{
-                one: [rows["instances"][0].pk]
-                for one in (
-                    "instance",
-                    "instance-state",
-                    "edit-instance",
-                    "replace-key",
-                    "instance-keys",
-                    "ai-terms",
-                    "set-ai-terms",
-                    "enrol-instance",
-                    "make-key",
-                    "confirm-key",
-                    "rotate-key",
-                    "reset-ratchet",
-                    "switch-instance",
-                    "check-instance",
-                )
-            },
-            "revoke-key": [rows["instances"][0].pk, rows["instances"][0].keys.first().pk],
-            **{one: [rows["run"].pk] for one in ("run", "run-progress", "cancel-run", "retry-run")},
-            **{
-                one: [rows["subscriptions"][0].pk]
-                for one in (
-                    "subscription",
-                    "cancel-subscription",
-                    "change-plan",
-                    "resume-subscription",
-                    "withdraw-change",
-                    "publish-entitlement",
-                )
-            },
-            **{
-                one: [rows["instances"][0].pk, month]
-                for one in ("client-revenue", "client-revenue-now", "make-usage-invoice")
-            },
-            **{one: [rows["usage"][0].pk] for one in ("usage-invoice", "release-usage-invoice")},
-            **{one: [Operator.objects.order_by("pk")[0].pk] for one in ("edit-operator", "set-password")},
-            **{one: [rows["billing_run"].pk] for one in (*READ_PAGES, *WRITES) if "billing-" in one},
-            "billing-runs": [],
-            "plan-billing-run": [],
-            "billing-item": [rows["billing_run"].pk, rows["billing_item"].pk],
-            **{
-                one: [rows["reconciliation"].pk]
-                for one in (
-                    "reconciliation",
-                    "reconciliation-progress",
-                    "reconciliation-csv",
-                    "repair-reconciliation",
-                )
-            },
-            **{
-                one: [rows["usage"][0].stripe_invoice_id]
-                for one in ("receivable", "refund-invoice", "credit-invoice")
-            },
-            "correct-invoice": [rows["usage"][0].stripe_invoice_id, "void"],
-            "lead-dispute": [rows["dispute"].pk],
-            "raise-dispute": [rows["dispute"].charge.pk],
-            "statement": [rows["instances"][0].pk, month],
-            "statement-file": [rows["instances"][0].pk, month, "csv"],
-            "retry-webhook": [rows["event"].pk],
-            "resolve-alert": [1],
-            "revoke-token": ["00000000-0000-0000-0000-000000000000"],
-        }
-    return reverse(name, args=arguments.get(name, []))
 
 
 def test_every_address_is_in_the_matrix():
