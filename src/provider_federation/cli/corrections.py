@@ -171,7 +171,7 @@ def refund(
     found = _invoice(invoice)
     from provider_federation.portal.receivables import queries
     from provider_federation.portal.receivables.models import Refund
-    from provider_federation.portal.receivables.schemas import RefundIn, refund_out
+    from provider_federation.portal.receivables.schemas import RefundIn, whole_refund_out
     from provider_federation.portal.receivables.services.refunds import refund_payment
 
     asked = {"reference": reference or "-", "amountCents": amount, "reason": reason}
@@ -184,10 +184,11 @@ def refund(
     _tell_reference(wanted.reference)
     made = refund_payment(found, wanted, actor=actor())
     if as_json:
-        print_json({"ok": True, "reused": made.reused, "refund": refund_out(made.refund)})
+        print_json({"ok": True, "reused": made.reused, "refund": whole_refund_out(made)})
     else:
-        print(_refund_line(made.refund) + (" (made before)" if made.reused else ""))
-    _exit(made.refund.state, done={"pending", "succeeded"})
+        for part in made.parts:
+            print(_refund_line(part) + (" (made before)" if made.reused else ""))
+    _exit(made.state, done={"pending", "succeeded"})
 
 
 def _invoice(stripe_invoice_id: str) -> Receivable:

@@ -91,3 +91,35 @@ def test_a_refund_tells_of_itself_with_its_metadata(api):
     assert refund.status == "succeeded"
     with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded"):
         api.v1.refunds.create({**wanted, "amount": 501})
+
+
+def test_an_invoice_is_paid_in_parts_and_each_part_goes_back_by_itself(api):
+    customer = flows.customer(api).id
+    invoice = flows.opened(api, customer, 2_000)
+
+    def part(amount, **more):
+        wanted = {"amount": amount, "currency": "usd", "customer": customer, "payment_method": "pm_card_visa"}
+        return api.v1.payment_intents.create({**wanted, "confirm": True, **more}).id
+
+    first = api.v1.invoices.attach_payment(invoice.id, {"payment_intent": part(500)})
+    assert (first.status, first.amount_paid, first.amount_remaining) == ("open", 500, 1_500)
+    used = (
+        api.v1.invoice_payments.list({"invoice": invoice.id, "status": "paid"}).data[0].payment.payment_intent
+    )
+    for wrong in (part(1_501), used, part(100, customer=flows.customer(api).id)):
+        with pytest.raises(stripe.InvalidRequestError):
+            api.v1.invoices.attach_payment(invoice.id, {"payment_intent": wrong})
+    last = api.v1.invoices.attach_payment(invoice.id, {"payment_intent": part(1_500)})
+    assert (last.status, last.amount_paid, last.amount_remaining) == ("paid", 2_000, 0)
+    payments = api.v1.invoice_payments.list({"invoice": invoice.id}).data
+    assert [(row.status, row.amount_paid) for row in payments] == [
+        ("paid", 1_500),
+        ("paid", 500),
+        ("canceled", None),
+    ]
+    intent = payments[1].payment.payment_intent
+    assert api.v1.refunds.create({"payment_intent": intent, "amount": 500}).status == "succeeded"
+    with pytest.raises(stripe.InvalidRequestError):
+        api.v1.refunds.create({"payment_intent": intent, "amount": 1})
+    with pytest.raises(stripe.InvalidRequestError):
+        api.v1.payment_intents.create({"amount": 500, "currency": "usd"})

@@ -123,6 +123,13 @@ def invoices(api: stripe.StripeClient, v1: Any) -> None:
     money(v1, paid)
 
 
+def in_parts(api: stripe.StripeClient, v1: Any) -> None:
+    invoice = flows.opened(api, flows.customer(api).id, 900)
+    wanted = {"amount": 900, "currency": "usd", "customer": invoice.customer}
+    intent = v1.payment_intents.create({**wanted, "payment_method": "pm_card_visa", "confirm": True})
+    assert v1.invoices.attach_payment(invoice.id, {"payment_intent": intent.id}).status == "paid"
+
+
 def money(v1: Any, paid: stripe.Invoice) -> None:
     payment = v1.invoice_payments.list({"invoice": paid.id}).data[0]
     assert v1.invoice_payments.retrieve(payment.id).status == "paid"
@@ -250,6 +257,7 @@ def every_route_driven(sim: Running, api: stripe.StripeClient) -> set[tuple[str,
     customers_and_methods(v1)
     invoices(api, v1)
     credit_before_payment(api, v1)
+    in_parts(api, v1)
     tax_rates(v1)
     subscriptions(sim, api, v1)
     webhooks_and_account(v1)

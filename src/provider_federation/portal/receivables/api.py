@@ -27,10 +27,10 @@ from provider_federation.portal.receivables.schemas import (
     ledger_out,
     preview_out,
     receivable_out,
-    refund_out,
     step_out,
     unknown_out,
     whole_out,
+    whole_refund_out,
 )
 from provider_federation.portal.receivables.services import (
     corrections,
@@ -151,7 +151,7 @@ def refund_payment(request: HttpRequest, stripe_invoice_id: str, payload: Refund
     refuse_unknown_query(request, ())
     invoice = queries.receivable(stripe_invoice_id)
     made = refunds.refund_payment(invoice, payload.request(), actor=_actor(request))
-    answer = {"ok": True, "reused": made.reused, "refund": refund_out(made.refund)}
+    answer = {"ok": True, "reused": made.reused, "refund": whole_refund_out(made)}
     return Status(200 if made.reused else 201, answer)
 
 

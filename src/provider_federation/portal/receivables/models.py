@@ -159,14 +159,15 @@ GIVEN_BACK = (RefundState.MAKING, RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 class Refund(AboutInvoice):
-    """Money that went back to a client. `credit_note` when it was made by one; without a `reference` it was
-    made there, or by hand in Stripe.
+    """Money that went back to a client, of one payment. `credit_note` when it was made by one; without a
+    `reference` it was made there, or by hand in Stripe. A refund of several payments is a row each, its `part`s.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reference = models.CharField(max_length=64, blank=True, default="")
     request_digest = models.CharField(max_length=64, blank=True, default="")
     state = models.CharField(max_length=16, choices=RefundState.choices, default=RefundState.MAKING)
+    part = models.PositiveSmallIntegerField(default=0)
     reason = models.CharField(max_length=32, blank=True, default="")
     currency = models.CharField(max_length=3)
     amount_cents = models.BigIntegerField()
@@ -187,7 +188,9 @@ class Refund(AboutInvoice):
             *AboutInvoice.Meta.constraints,
             models.CheckConstraint(condition=Q(amount_cents__gt=0), name="receivables_refund_positive"),
             models.UniqueConstraint(
-                fields=["instance", "reference"], condition=~Q(reference=""), name="receivables_refund_once"
+                fields=["instance", "reference", "part"],
+                condition=~Q(reference=""),
+                name="receivables_refund_once",
             ),
         ]
         indexes = [models.Index(fields=["refunded_at"], name="receivables_refunded")]

@@ -28,7 +28,7 @@ from provider_federation.portal.receivables.queries import (
     refundable,
 )
 from provider_federation.portal.receivables.services.credit_notes import CreditLine, CreditRequest, Preview
-from provider_federation.portal.receivables.services.refunds import RefundRequest
+from provider_federation.portal.receivables.services.refunds import Refunded, RefundRequest
 from provider_federation.portal.revenue.models import UsageInvoice
 
 
@@ -268,6 +268,14 @@ def refund_out(refund: Refund) -> dict[str, Any]:
         "createdAt": _when(refund.created_at),
         "refundedAt": _when(refund.refunded_at),
     }
+
+
+def whole_refund_out(made: Refunded) -> dict[str, Any]:
+    """A refund with all its parts: the sum, and the state of the part that is the farthest from having arrived.
+    What is of one payment (`id`, `stripeRefundId`) is the first part's.
+    """
+    parts = [refund_out(part) for part in made.parts]
+    return {**parts[0], "amountCents": made.amount_cents, "state": made.state, "parts": parts}
 
 
 def step_out(step: DunningStep) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def refund(request: HttpRequest, stripe_invoice_id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         with problems_at(form):
             made = refunds.refund_payment(invoice, form.wanted, actor=actor(request))
-            amount = format_amount(made.refund.amount_cents, made.refund.currency)
+            amount = format_amount(made.amount_cents, made.refund.currency)
             messages.success(request, f"{amount} goes back to the client.")
             return redirect("receivable", stripe_invoice_id)
     return _form_page(request, "refund", "Give money back", invoice, form, left=queries.refundable(invoice))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -43,27 +44,51 @@ class RefundRequest:
 
 @dataclass(frozen=True)
 class Refunded:
-    """`reused` when this reference had made it before."""
+    """One row for each payment that something went back of. `reused` when this reference had made them before."""
 
-    refund: Refund
+    parts: tuple[Refund, ...]
     reused: bool
+
+    @property
+    def refund(self) -> Refund:
+        """The first part; most refunds have no other."""
+        return self.parts[0]
+
+    @property
+    def amount_cents(self) -> int:
+        return sum(part.amount_cents for part in self.parts)
+
+    @property
+    def state(self) -> str:
+        """Of the part that is the farthest from having arrived."""
+        return min((part.state for part in self.parts), key=_FARTHEST.index)
+
+
+_FARTHEST = (
+    RefundState.REFUSED,
+    RefundState.FAILED,
+    RefundState.CANCELED,
+    RefundState.MAKING,
+    RefundState.PENDING,
+    RefundState.SUCCEEDED,
+)
 
 
 def refund_payment(invoice: Receivable, wanted: RefundRequest, *, actor: str) -> Refunded:
     """Give cash back, once: the same reference answers the same refund. What is owed does not change; for
-    that there are credit notes.
+    that there are credit notes. The newest payments give first, as many as it takes.
 
     Problem 409 `reference_used`, 422 `refund_refused` (more than came in and is still here, or no payment
     through Stripe), `stripe_refused`; 503 when it may work later.
     """
-    earlier = Refund.objects.filter(instance=invoice.instance, reference=wanted.reference).first()
-    if earlier is None:
+    earlier = _earlier(invoice, wanted)
+    if not earlier:
         with stripe_problems():
             payments = provider_account().list_payments(invoice_id=str(invoice.stripe_invoice_id))
-        row, reused = _claimed(invoice, wanted, payments, actor)
+        rows, reused = _claimed(invoice, wanted, payments, actor)
     else:
-        row, reused = _same(earlier, invoice, wanted), True
-    return Refunded(finish_refund(row.pk), reused)
+        rows, reused = _same(earlier, invoice, wanted), True
+    return Refunded(tuple(finish_refund(row.pk) for row in rows), reused)
 
 
 def finish_refund(refund_id: UUID) -> Refund:
@@ -82,60 +107,94 @@ def finish_refund(refund_id: UUID) -> Refund:
         raise problem_of(failure) from failure
 
 
-def _same(earlier: Refund, invoice: Receivable, wanted: RefundRequest) -> Refund:
-    if earlier.request_digest != wanted.digest or earlier.invoice != invoice:
+def _earlier(invoice: Receivable, wanted: RefundRequest) -> list[Refund]:
+    rows = Refund.objects.filter(instance=invoice.instance, reference=wanted.reference)
+    return list(rows.order_by("part"))
+
+
+def _same(earlier: list[Refund], invoice: Receivable, wanted: RefundRequest) -> list[Refund]:
+    if earlier[0].request_digest != wanted.digest or earlier[0].invoice != invoice:
         raise Problem(409, "reference_used", "This reference was used for another refund; take a new one.")
     return earlier
 
 
 def _claimed(
     invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str
-) -> tuple[Refund, bool]:
+) -> tuple[list[Refund], bool]:
     try:
         with transaction.atomic():
             locked = locked_invoice(invoice)
-            earlier = Refund.objects.filter(instance=locked.instance, reference=wanted.reference).first()
-            if earlier is not None:
+            earlier = _earlier(locked, wanted)
+            if earlier:
                 return _same(earlier, locked, wanted), True
             return _claim(locked, wanted, payments, actor), False
     except IntegrityError:
         raise Problem(409, "reference_used", "This reference is being used for another refund.") from None
 
 
-def _claim(invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str) -> Refund:
+def _claim(
+    invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str
+) -> list[Refund]:
+    """All parts, or none: together they hold the amount before Stripe hears of the first."""
     left = refundable(invoice)
     amount = left if wanted.amount_cents is None else wanted.amount_cents
     if not 0 < amount <= left:
         shown = format_amount(left, invoice.currency)
         raise Problem(422, "refund_refused", f"Of what was paid through Stripe, {shown} is left to go back.")
+    return [
+        _part(invoice, wanted, number, intent, cents, actor)
+        for number, (intent, cents) in enumerate(_split(amount, payments))
+    ]
+
+
+def _part(
+    invoice: Receivable, wanted: RefundRequest, number: int, intent: str, cents: int, actor: str
+) -> Refund:
     row = Refund.objects.create(
         **about(invoice),
         id=uuid4(),
         instance=invoice.instance,
         reference=wanted.reference,
         request_digest=wanted.digest,
+        part=number,
         reason=wanted.reason,
         currency=invoice.currency,
-        amount_cents=amount,
-        payment_intent=_payment_for(amount, payments),
+        amount_cents=cents,
+        payment_intent=intent,
         asked_by=actor,
         created_at=clock.now(),
     )
     defer_refund(row)
-    facts = {"invoice": invoice.stripe_invoice_id, "amount_cents": amount, "currency": invoice.currency}
-    record(Kind.REFUND_ASKED, actor, f"refund:{row.pk}", reason=wanted.reason, **facts)
+    facts = {"invoice": invoice.stripe_invoice_id, "amount_cents": cents, "currency": invoice.currency}
+    record(Kind.REFUND_ASKED, actor, f"refund:{row.pk}", reason=wanted.reason, part=number, **facts)
     return row
 
 
-def _payment_for(amount: int, payments: list[StripePayment]) -> str:
-    """The payment that has this much left; an invoice that was paid in parts is refunded in parts."""
+def _split(amount: int, payments: list[StripePayment]) -> list[tuple[str, int]]:
+    """Payment intents and what goes back of each, the newest payment first; one that can give it all goes alone."""
+    left = [(intent, cents) for intent, cents in _still_there(payments) if cents > 0]
+    alone = next((intent for intent, cents in left if cents >= amount), None)
+    if alone is not None:
+        return [(alone, amount)]
+    split = []
+    for intent, cents in left:
+        given = min(cents, amount)
+        split.append((intent, given))
+        amount -= given
+        if not amount:
+            return split
+    raise Problem(
+        422, "refund_refused", "The payments of this invoice do not have that much left to go back."
+    )
+
+
+def _still_there(payments: list[StripePayment]) -> Iterator[tuple[str, int]]:
+    """What of each payment came through Stripe and did not go back, as Stripe lists them: newest first."""
     for payment in payments:
-        if payment.intent_id is None or payment.status != "paid":
-            continue
-        back = Refund.objects.filter(payment_intent=payment.intent_id, state__in=GIVEN_BACK)
-        if payment.amount_paid - int(back.aggregate(sum=Sum("amount_cents"))["sum"] or 0) >= amount:
-            return payment.intent_id
-    raise Problem(422, "refund_refused", "No single payment of this invoice has that much left to go back.")
+        if payment.intent_id is not None and payment.status == "paid":
+            back = Refund.objects.filter(payment_intent=payment.intent_id, state__in=GIVEN_BACK)
+            gone = int(back.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
+            yield payment.intent_id, payment.amount_paid - gone
 
 
 def _step(row: Refund) -> Step:

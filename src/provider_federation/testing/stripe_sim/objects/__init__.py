@@ -13,6 +13,7 @@ from provider_federation.testing.stripe_sim.objects import (  # noqa: F401  impo
     invoice_lines,
     invoice_preview,
     invoices,
+    partial_payments,
     payment_methods,
     payments,
     prices,

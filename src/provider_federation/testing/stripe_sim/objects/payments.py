@@ -104,8 +104,12 @@ def charge(call: Call, invoice: Object, method: Object) -> StripeError | None:
     """Try to take what remains of the invoice from a payment method. The refusal is returned, and stays in
     the books.
     """
+    return charge_intent(call, call.tx.edit("payment_intent", invoice["_intent"]), method)
+
+
+def charge_intent(call: Call, intent: Object, method: Object) -> StripeError | None:
+    """Try to take a payment intent's amount. The refusal is returned, and stays in the books."""
     code = "generic_decline" if call.declines() else method["_at_charge"]
-    intent = call.tx.edit("payment_intent", invoice["_intent"])
     row = _new_charge(call, intent, method, code)
     intent |= {"latest_charge": row["id"], "payment_method": method["id"]}
     if code:

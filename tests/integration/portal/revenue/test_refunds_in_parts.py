@@ -1,0 +1,106 @@
+"""An invoice that was paid by several payments: what goes back of it, and when its client paid what."""
+
+from __future__ import annotations
+
+import pytest
+from django.db.models import Count, Sum
+from tests.integration.portal.revenue.rig import FEBRUARY, run_jobs
+from tests.integration.portal.revenue.test_receivables_crashes import Crashed, Crashing, Fuse
+
+from provider_federation.portal.receivables.models import Refund
+from provider_federation.portal.receivables.services import refunds
+from provider_federation.portal.receivables.services.jobs import defer_forgotten
+from provider_federation.portal.receivables.services.refunds import RefundRequest
+from provider_federation.portal.revenue.models import UsageInvoice
+from provider_federation.portal.revenue.services import refresh_any_invoice
+from provider_federation.portal.subscriptions import account as accounts
+
+BASE = "/api/provider/billing"
+
+
+def part(books, row, cents):
+    customer = books.get(f"invoices/{row.stripe_invoice_id}")["customer"]
+    form = {"amount": cents, "currency": "usd", "customer": customer}
+    intent = books.post("payment_intents", **form, payment_method="pm_card_visa", confirm="true")["id"]
+    books.post(f"invoices/{row.stripe_invoice_id}/attach_payment", payment_intent=intent)
+    return intent
+
+
+@pytest.fixture
+def billed(books, grow, api):
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 2)
+    wanted = {"clientOrgId": "org_ada", "periodStart": "2026-02-01", "periodEnd": "2026-02-28"}
+    api.post(f"{BASE}/revenue", wanted, content_type="application/json")
+    assert run_jobs() == []
+    return UsageInvoice.objects.get()
+
+
+def give(api, row, status=201, **wanted):
+    path = f"{BASE}/receivables/{row.stripe_invoice_id}/refunds"
+    answer = api.post(path, wanted, content_type="application/json")
+    assert answer.status_code == status, answer.json()
+    return answer.json()
+
+
+def test_as_many_payments_as_it_takes_the_newest_first(books, billed, api):
+    first, second, third = (part(books, billed, cents) for cents in (12_000, 5_000, 3_000))
+    row = refresh_any_invoice(billed.stripe_invoice_id)
+    assert (row.status, row.paid_cents) == ("paid", 20_000)
+    made = give(api, row, reference="all of two", amountCents=14_000)["refund"]
+    assert (made["amountCents"], made["state"], len(made["parts"])) == (14_000, "succeeded", 3)
+    by_intent = {one["payment_intent"]: one["amount"] for one in books.get("refunds?limit=10")["data"]}
+    assert by_intent == {third: 3_000, second: 5_000, first: 6_000}
+    again = give(api, row, 200, reference="all of two", amountCents=14_000)
+    assert (again["reused"], again["refund"]["id"]) == (True, made["id"])
+    assert give(api, row, 409, reference="all of two", amountCents=13_000)["reason"] == "reference_used"
+    assert give(api, row, 422, reference="more", amountCents=6_001)["reason"] == "refund_refused"
+    rest = give(api, row, reference="rest")["refund"]
+    assert (rest["amountCents"], len(rest["parts"])) == (6_000, 1)
+    assert give(api, row, 422, reference="nothing", amountCents=1)["reason"] == "refund_refused"
+    assert sum(one["amount"] for one in books.get("refunds?limit=10")["data"]) == 20_000
+    assert run_jobs() == []
+
+
+def test_one_payment_that_can_give_it_all_goes_alone(books, billed, api):
+    first, _ = part(books, billed, 15_000), part(books, billed, 5_000)
+    row = refresh_any_invoice(billed.stripe_invoice_id)
+    made = give(api, row, reference="r", amountCents=9_000)["refund"]
+    assert (len(made["parts"]), Refund.objects.get().payment_intent) == (1, first)
+
+
+def test_after_a_crash_anywhere_every_part_is_there_once(books, billed, monkeypatch, capsys):
+    """Before and after every call to Stripe and every commit of the journal, Stripe's memory lost each time."""
+    for _ in range(40):
+        part(books, billed, 100)
+    row = refresh_any_invoice(billed.stripe_invoice_id)
+    account, journal = accounts.provider_account(), refunds.DatabaseJournal
+
+    def run(number, fuse):
+        with monkeypatch.context() as patched:
+            patched.setattr(accounts, "_account", lambda *_given: Crashing(account, fuse))
+            patched.setattr(refunds, "DatabaseJournal", lambda: Crashing(journal(), fuse))
+            refunds.refund_payment(row, RefundRequest(f"r{number}", 150), actor="operator:t")
+
+    counted = Fuse()
+    run(0, counted)
+    for at in range(len(counted.met)):
+        with pytest.raises(Crashed):
+            run(at + 1, Fuse(at))
+        books.simulator.control("faults", kind="forget_idempotency", key=books.key)
+        if at % 2:
+            run(at + 1, Fuse())
+        else:
+            defer_forgotten()
+        assert run_jobs() == []
+        if not Refund.objects.filter(reference=f"r{at + 1}").exists():
+            run(at + 1, Fuse())  # it died before anything was claimed
+    sums = Refund.objects.values("reference").annotate(sum=Sum("amount_cents"), parts=Count("pk"))
+    assert {one["sum"] for one in sums} == {150}
+    assert {one["parts"] for one in sums} == {2}
+    assert set(Refund.objects.values_list("state", flat=True)) == {"succeeded"}
+    made = books.get("refunds?limit=100")["data"]
+    assert len(made) == Refund.objects.count() == 2 * (len(counted.met) + 1)
+    assert sum(one["amount"] for one in made) == 150 * (len(counted.met) + 1)
+    with capsys.disabled():
+        print(f"\n{len(counted.met)} crash points of a refund in two parts")
