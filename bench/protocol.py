@@ -244,9 +244,9 @@ def table(found: Iterable[object]) -> str:
     return "\n".join(lines)
 
 
-def write(section: str, text: str) -> None:
+def write(section: str, text: str, by: str = "make bench-protocol") -> None:
     """Puts `text` between the section's marks; a section that is not there yet is added at the end."""
-    start, end = f"<!-- {section}: written by make bench-protocol -->", f"<!-- /{section} -->"
+    start, end = f"<!-- {section}: written by {by} -->", f"<!-- /{section} -->"
     page = PAGE.read_text() if PAGE.exists() else "# Performance\n"
     if start not in page:
         page = f"{page.rstrip()}\n\n{start}\n{end}\n"
@@ -265,9 +265,10 @@ def main() -> None:
     found = rows(options.rounds)
     sections = {"protocol": table(found)}
     if not options.only_core:
-        sections |= {"peers": table(peers.rows()), "asgi": table(asgi.rows())}
+        sections |= {"peers": table(peers.rows()), "asgi": asgi.report(asgi.rows())}
     for section, text in sections.items():
-        write(section, f"{machine(options.rounds)}\n\n{text}")
+        by = "make bench-asgi" if section == "asgi" else "make bench-protocol"
+        write(section, f"{machine(options.rounds)}\n\n{text}", by)
         print(text, end="\n\n")
     over = [row.operation for row in found if row.limit is not None and row.ratio > row.limit]
     print(f"over their limit: {', '.join(over)}" if over else "all within their limits")
