@@ -5,8 +5,7 @@ The contract, section 2.5, fixes the names below. `sign` returns the headers to 
 """
 
 from provider_federation.protocol.core import sign, verify
-from provider_federation.protocol.profile import CannotSign
-from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.refusals import CannotSign, Refused
 from provider_federation.protocol.replay import MemoryRatchet, MemoryReplayStore, Ratchet, ReplayStore
 from provider_federation.protocol.responses import answer_key, sign_response, verify_response
 from provider_federation.protocol.values import Key, Keyring, Policy, Principal, Request, Response

@@ -5,8 +5,7 @@ from __future__ import annotations
 from provider_federation.protocol import legacy, modern, quick
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
-from provider_federation.protocol.profile import CannotSign
-from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.refusals import CannotSign, Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
 
@@ -34,6 +33,8 @@ def sign(
         return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
     except Refused as refused:
         raise CannotSign(f"this request cannot be signed: {refused.code}") from None
+    except OverflowError:
+        raise CannotSign("now is seconds since 1970 UTC") from None
 
 
 def verify(
@@ -50,22 +51,20 @@ def verify(
     `replay=None` means no memory, for tests and reads only; without a `ratchet` a pair can always go back to
     the legacy scheme.
     """
-    headers = _read(request, policy)
-    short_way = quick.verify_v2 if "signature-input" in headers else quick.verify_legacy
     try:
-        principal = short_way(request, headers, keyring, policy, now, replay, ratchet)
-    except (TypeError, ValueError, OverflowError):  # no text, or no clock: the long way says so
-        principal = None
-    if principal is not None:
-        return principal
-    return finish(
-        _check(request, headers, keyring, policy, now),
-        request.body,
-        policy,
-        now=now,
-        replay=replay,
-        ratchet=ratchet,
-    )
+        headers = dict(request.headers)
+        if (
+            len(headers) == len(request.headers) <= policy.max_headers
+            and len("".join(headers.values())) <= policy.max_header  # all together: so none is longer
+        ):
+            return quick.verify(request, headers, keyring, policy, now, replay, ratchet)
+        is_wrong = False
+    except quick.Wrong:
+        is_wrong = True
+    except quick.NOT_PLAIN:
+        is_wrong = False
+    claim = _check(request, _read(request, policy), keyring, policy, now, is_wrong=is_wrong)
+    return finish(claim, request.body, policy, now=now, replay=replay, ratchet=ratchet)
 
 
 def verify_fields(
@@ -82,21 +81,20 @@ def verify_fields(
 
     None says nothing: then `check_head` and `finish` do, with the whole request. Refused, and nothing else.
     """
-    check_shape(request, headers, policy)
-    if _is_modern(headers) and legacy.is_signed(headers):
-        return None
-    short_way = quick.verify_v2 if "signature-input" in headers else quick.verify_legacy
     try:
-        return short_way(request, headers, keyring, policy, now, replay, ratchet)
-    except (TypeError, ValueError, OverflowError):
+        return quick.verify(request, headers, keyring, policy, now, replay, ratchet)
+    except quick.NOT_PLAIN:
         return None
+    except quick.Wrong:
+        _check(request, headers, keyring, policy, now, is_wrong=True)
+    raise Refused("internal_error")  # out of reach: what is wrong is refused
 
 
 def check_head(request: Request, keyring: Keyring, policy: Policy, now: float) -> Claim:
     """Everything up to the signature, leaving no trace. An adapter may ask this, with body=b"", before it reads
     the body, and then `finish` with what it read: together they are `verify`.
     """
-    return _check(request, _read(request, policy), keyring, policy, now)
+    return _check(request, _read(request, policy), keyring, policy, now, is_wrong=False)
 
 
 def _read(request: Request, policy: Policy) -> dict[str, str]:
@@ -105,7 +103,7 @@ def _read(request: Request, policy: Policy) -> dict[str, str]:
         check_shape(request, headers, policy)
     except (TypeError, ValueError, AttributeError):  # headers that are no pairs, a target that is no text
         raise Refused("malformed_header") from None
-    if ("signature-input" in headers or "signature" in headers) and legacy.is_signed(headers):
+    if _is_modern(headers) and legacy.is_signed(headers):
         raise Refused("ambiguous_auth")
     return headers
 
@@ -114,10 +112,12 @@ def _is_modern(headers: dict[str, str]) -> bool:
     return "signature-input" in headers or "signature" in headers
 
 
-def _check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
+def _check(
+    request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float, *, is_wrong: bool
+) -> Claim:
     check = modern.check if _is_modern(headers) else legacy.check
     try:
-        return check(request, headers, keyring, policy, now)
+        return check(request, headers, keyring, policy, now, is_wrong=is_wrong)
     except (TypeError, ValueError, AttributeError):  # a value that is no text
         raise Refused("malformed_header") from None
 

@@ -136,13 +136,13 @@ def digest_fault(field: str, body: bytes) -> str | None:
 class Layout(NamedTuple):
     """What of a signature base depends on the covered components alone.
 
-    `names` as `components` gives them, `listed` as Signature-Input lists them, lines with a place for each value
-    and one for the text, and what picks the values from a mapping.
+    `names` as `components` gives them, `listed` as Signature-Input lists them, `pieces` as in `fill`, with a place for
+    each value and one for the text, and what picks the values from a mapping.
     """
 
     names: tuple[str, ...]
     listed: str
-    template: str
+    pieces: list[str]
     pick: Callable[[Mapping[str, str]], tuple[str, ...]]
 
     def base(self, values: tuple[str, ...], text: str) -> bytes:
@@ -151,16 +151,27 @@ class Layout(NamedTuple):
         ValueError when they are not ASCII. It is for the signer to see that no value has a line of its own: `text`
         is one line and names the others, so that with any newline more a base cannot be the one that was signed.
         """
-        return (self.template % (*values, text)).encode("ascii")
+        return fill(self.pieces, (*values, text))
+
+
+def fill(pieces: list[str], values: tuple[str, ...]) -> bytes:
+    """The pieces with the values in their places, which are every second one. ValueError when there are more or fewer
+    values than places, or they are not ASCII.
+    """
+    filled = pieces.copy()
+    filled[1::2] = values
+    return "".join(filled).encode("ascii")
 
 
 @lru_cache(maxsize=256)
 def layout(names: tuple[str, ...]) -> Layout:
     """The layout of these components."""
     written = [name if name.startswith('"') else f'"{name}"' for name in names]
-    lines = [f"{identifier}: ".replace("%", "%%") + "%s\n" for identifier in written]
+    pieces: list[str] = []
+    for identifier in [*written, '"@signature-params"']:
+        pieces += ["\n" * bool(pieces) + f"{identifier}: ", ""]
     pick = itemgetter(*names) if len(names) > 1 else lambda values: tuple(values[name] for name in names)
-    return Layout(names, f"({' '.join(written)})", "".join(lines) + '"@signature-params": %s', pick)
+    return Layout(names, f"({' '.join(written)})", pieces, pick)
 
 
 def signature_base(names: tuple[str, ...], values: Mapping[str, str], text: str) -> bytes:

@@ -30,7 +30,7 @@ _CONTENT = frozenset({"content-digest", "content-type", "content-encoding", "ide
 FORWARDED = "(forwarded)"
 """The place of all headers in which a proxy says for whom it speaks: no header has this name."""
 _KEPT = {name: name for name in FEDERATION_HEADERS | _FRAMING | _CONTENT} | dict.fromkeys(
-    ("forwarded", "x-forwarded-for", "x-real-ip"), FORWARDED
+    ("forwarded", "x-forwarded-for", "x-real-ip", FORWARDED), FORWARDED
 )
 _LONGEST_NAME = 256
 
@@ -133,7 +133,7 @@ def check_shape(request: Request, headers: dict[str, str], policy: Policy) -> No
     """Method, target, size and encoding of the body."""
     if request.method not in METHODS:
         raise Refused("bad_method")
-    fault = target_fault(request.target)
+    fault = FAULTS[request.target]
     if fault is not None:
         raise Refused(fault)
     if len(request.body) > policy.max_body:
@@ -142,7 +142,6 @@ def check_shape(request: Request, headers: dict[str, str], policy: Policy) -> No
         raise Refused("content_encoding_not_allowed")
 
 
-@lru_cache(maxsize=512)
 def target_fault(target: str) -> str | None:
     """The code to refuse this target with, or None. The target is judged as sent; nothing is decoded."""
     if len(target) > MAX_TARGET:
@@ -156,6 +155,21 @@ def target_fault(target: str) -> str | None:
     if _BAD_ESCAPE.search(path):
         return "bad_target"
     return "non_canonical_target" if _ODD_SEGMENT.search(path) or _ODD_ESCAPE.search(path) else None
+
+
+class _Faults(dict[str, "str | None"]):
+    """`target_fault` of targets met; bounded."""
+
+    def __missing__(self, target: str) -> str | None:
+        fault = target_fault(target)
+        if len(self) >= 512:
+            self.clear()
+        if len(target) <= 1024:
+            self[target] = fault
+        return fault
+
+
+FAULTS = _Faults()
 
 
 @lru_cache(maxsize=512)

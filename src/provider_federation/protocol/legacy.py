@@ -14,9 +14,8 @@ from ipaddress import IPv6Address, ip_address
 
 from provider_federation.protocol.claims import Claim, check_time, key_fault
 from provider_federation.protocol.grammar import FORWARDED, SAFE_METHODS, VISIBLE
-from provider_federation.protocol.profile import CannotSign
-from provider_federation.protocol.refusals import Refused
-from provider_federation.protocol.signing import hmac_sha256
+from provider_federation.protocol.refusals import CannotSign, Refused
+from provider_federation.protocol.signing import NOBODY
 from provider_federation.protocol.values import IDENTIFIER, LEGACY_ALGORITHMS, Key, Keyring, Policy, Request
 
 _KEY_ID, _TIMESTAMP, _SIGNATURE = "x-provider-keyid", "x-provider-timestamp", "x-provider-signature"
@@ -27,11 +26,8 @@ _INSTANT = re.compile(
     re.ASCII,
 )
 _DECIMALS = [f".{millisecond:03}Z" for millisecond in range(1000)]
-_FRACTIONS = {text: millisecond / 1000 for millisecond, text in enumerate(_DECIMALS)}
+FRACTIONS = {text: millisecond / 1000 for millisecond, text in enumerate(_DECIMALS)}
 _TAG = re.compile(r"sha256:[0-9a-f]{64}|h31:(?:0|[1-9a-f][0-9a-f]{0,7})", re.ASCII)
-_NOBODY = b"\0" * 32
-_NOBODY_SAYS = "0" * 64
-_32_BITS = 0xFFFFFFFF
 
 
 def sign(
@@ -47,7 +43,7 @@ def sign(
     headers = [
         ("X-Provider-KeyId", key.id),
         ("X-Provider-Timestamp", timestamp),
-        ("X-Provider-Signature", _tag(key, payload)),
+        ("X-Provider-Signature", tag_of(key, payload)),
     ]
     if scope is not None:
         headers.append(("X-Provider-Scope", scope))
@@ -68,20 +64,31 @@ def is_signed(headers: dict[str, str]) -> bool:
     return _KEY_ID in headers or _TIMESTAMP in headers or _SIGNATURE in headers
 
 
-def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
-    """What these headers prove, or Refused. The body is not looked at: the scheme does not cover it."""
+def check(
+    request: Request,
+    headers: dict[str, str],
+    keyring: Keyring,
+    policy: Policy,
+    now: float,
+    *,
+    is_wrong: bool = False,
+) -> Claim:
+    """What these headers prove, or Refused. The body is not looked at: the scheme does not cover it.
+
+    `is_wrong`: the signature is known to be none, and need not be computed.
+    """
     key_id, timestamp, tag = _read(headers)
     payload = f"{request.method} {request.target} {timestamp}".encode()
     key = keyring.get(key_id)
     fault = "unknown_key" if key is None else key_fault(key, now)
     if key is None or fault is not None:
-        # Both are `unknown_key` to the caller, and cost what a known one does.
-        hmac.compare_digest(hmac_sha256(_NOBODY, payload).hexdigest(), _NOBODY_SAYS)
+        if not is_wrong:  # both are `unknown_key` to the caller, and cost what a known one does
+            hmac.compare_digest("sha256:" + NOBODY["hmac-sha256"].mac(payload).hexdigest(), tag)
         raise Refused(fault or "unknown_key", key_id=key_id)
     _check_algorithm(request, headers, key, tag, policy, now)
     signed_at = _instant(timestamp, key_id)
     check_time(signed_at, now, policy.skew, key_id)
-    if not hmac.compare_digest(_tag(key, payload), tag):
+    if is_wrong or not hmac.compare_digest(tag_of(key, payload), tag):
         raise Refused("bad_signature", key_id=key_id)
     return Claim(
         key=key,
@@ -120,19 +127,21 @@ def _check_algorithm(
         raise Refused("downgrade_refused", key_id=key.id)
     if not tag.startswith(algorithm) or algorithm not in policy.accept:
         raise Refused("algorithm_not_allowed", key_id=key.id)
-    if policy.legacy_until is not None and now >= policy.legacy_until:
+    if policy.legacy_until is not None and not now < policy.legacy_until:
         raise Refused("downgrade_refused", key_id=key.id)
-    if algorithm == "h31" and not (policy.development and _from_this_machine(request.peer, headers)):
+    if algorithm == "h31" and not (
+        policy.development and from_this_machine(request.peer, is_forwarded=FORWARDED in headers)
+    ):
         raise Refused("algorithm_not_allowed", key_id=key.id)
 
 
-def _from_this_machine(peer: str | None, headers: dict[str, str]) -> bool:
+def from_this_machine(peer: str | None, *, is_forwarded: bool) -> bool:
     """The socket's other end is loopback, and no proxy says that it speaks for somebody else.
 
     `None` is a request that came over no socket (vectors, a test, a value made by hand): development vouches for
     it. Adapters always name the peer, and "" when the server does not know it, which is nobody.
     """
-    if FORWARDED in headers:
+    if is_forwarded:
         return False
     if peer is None:
         return True
@@ -145,47 +154,33 @@ def _from_this_machine(peer: str | None, headers: dict[str, str]) -> bool:
 
 
 def _instant(timestamp: str, key_id: str) -> float:
-    instant = read_plain_instant(timestamp)
-    if instant is None:  # the 31st of February
-        raise Refused("bad_timestamp", key_id=key_id)
-    return instant
-
-
-def read_plain_instant(timestamp: str) -> float | None:
-    """Seconds since 1970 UTC of a timestamp as the scheme writes them, None for any other text."""
-    second, fraction = _read_second(timestamp[:19]), _FRACTIONS.get(timestamp[19:])
-    return None if second is None or fraction is None else second + fraction
-
-
-@lru_cache(maxsize=1024)
-def _read_second(text: str) -> int | None:
-    if not _INSTANT.fullmatch(text + ".000Z"):
-        return None
     try:
-        return round(datetime.fromisoformat(text + "Z").timestamp())
-    except ValueError:
-        return None
+        return SECONDS[timestamp[:19]] + FRACTIONS[timestamp[19:]]
+    except KeyError:
+        raise Refused("bad_timestamp", key_id=key_id) from None
 
 
-def _tag(key: Key, payload: bytes) -> str:
+class _Seconds(dict[str, int]):
+    """The text of a second to seconds since 1970 UTC; bounded. KeyError for any other text."""
+
+    def __missing__(self, text: str) -> int:
+        if not _INSTANT.fullmatch(text + ".000Z"):
+            raise KeyError(text)
+        try:
+            second = round(datetime.fromisoformat(text + "Z").timestamp())
+        except ValueError:  # the 31st of February
+            raise KeyError(text) from None
+        if len(self) >= 1024:
+            self.clear()
+        self[text] = second
+        return second
+
+
+SECONDS = _Seconds()
+
+
+def tag_of(key: Key, payload: bytes) -> str:
+    """The signature of `payload`, as its header says it."""
     if key.algorithm == "sha256":
-        return "sha256:" + hmac_sha256(key.secret, payload).hexdigest()
-    return f"h31:{_h31(payload, key.secret):x}"
-
-
-def _h31(payload: bytes, secret: bytes) -> int:
-    """Per byte of payload then secret: h = h * 31 + byte, 32 bits. So h(p + s) = h(p) * 31^len(s) + h(s)."""
-    factor, rest = _fold(secret)
-    return (_roll(payload) * factor + rest) & _32_BITS
-
-
-@lru_cache(maxsize=64)
-def _fold(secret: bytes) -> tuple[int, int]:
-    return pow(31, len(secret), _32_BITS + 1), _roll(secret)
-
-
-def _roll(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = (value * 31 + byte) & _32_BITS
-    return value
+        return "sha256:" + key.mac(payload).hexdigest()
+    return f"h31:{key.h31(payload):x}"

@@ -8,25 +8,25 @@ from functools import lru_cache
 
 from provider_federation.protocol import fields
 from provider_federation.protocol.claims import Claim
-from provider_federation.protocol.grammar import FEDERATION_HEADERS, NAMES, VISIBLE
+from provider_federation.protocol.grammar import VISIBLE
 from provider_federation.protocol.profile import (
     LIFETIME,
     REQUEST,
-    CannotSign,
     Given,
+    Template,
     check_digest,
     check_digest_grammar,
     check_signature,
     created_at,
     find_key,
     read,
-    signed,
+    template,
     time_fault,
 )
-from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.refusals import CannotSign, Refused
+from provider_federation.protocol.shapes import UNSIGNED
 from provider_federation.protocol.values import Key, Keyring, Policy, Request, normal_authority
 
-_SENT = ("idempotency-key", "content-digest", "content-type")
 _TEXTS = ("x-provider-instance", "x-provider-scope", "x-provider-org", "idempotency-key", "content-type")
 _NONCES: list[str] = []
 _NONCES_DRAWN = 64
@@ -48,30 +48,88 @@ def sign(
     instance = instance or key.instance
     if not instance:
         raise CannotSign("say which instance is meant: v2 signs its name")
-    if nonce is None:
-        nonce = _nonce()
-    elif '"' in nonce or "\\" in nonce:
-        raise CannotSign('a nonce has no " and no \\')
     scope = scope or key.scope
     added = [("X-Provider-Instance", instance), ("X-Provider-Scope", scope)]
-    values = _derived(request)
-    values["x-provider-instance"], values["x-provider-scope"] = instance, scope
     if org is not None:
         added.append(("X-Provider-Org", org))
-        values["x-provider-org"] = org
-    sent = _sent(request)
-    if request.body:
-        if "content-digest" not in sent:
-            sent["content-digest"] = digest = fields.content_digest(request.body)
+    idempotency_key, digest, content_type = _sent(request)
+    path, _, query = request.target.partition("?")
+    values: tuple[str, ...] = (path, "?" + query)
+    if idempotency_key is not None:
+        values += (idempotency_key,)
+    unknown = "".join(values) if digest is None else "".join((*values, digest))
+    if not (unknown.isascii() and unknown.isprintable()):
+        raise CannotSign("what is signed is printable ASCII")
+    if not request.body:
+        content_type = None
+    else:
+        if digest is None:
+            digest = fields.content_digest(request.body)
             added.append(("Content-Digest", digest))
-        if "content-type" not in sent:
-            sent["content-type"] = "application/octet-stream"
-            added.append(("Content-Type", "application/octet-stream"))
-    for name in _SENT:
-        if name in sent:
-            values[name] = sent[name]
-    added += signed(REQUEST, values, f'{_lifetime(created_at(now))};nonce="{nonce}"', key)
+        if content_type is None:
+            content_type = "application/octet-stream"
+            added.append(("Content-Type", content_type))
+    if digest is not None:
+        values += (digest,)
+    constant = _template(
+        request.method, request.authority, instance, scope, org, content_type,
+        idempotency_key is not None, digest is not None, key.id, key.algorithm,
+    )  # fmt: skip
+    window = f'{_lifetime(int(now))};nonce="{_nonce() if nonce is None else _checked(nonce)}"'
+    added += constant.headers(values, window, key)
     return added
+
+
+@lru_cache(maxsize=512)
+def _template(
+    method: str,
+    authority: str,
+    instance: str,
+    scope: str,
+    org: str | None,
+    content_type: str | None,
+    has_idempotency_key: bool,
+    has_digest: bool,
+    key_id: str,
+    algorithm: str,
+) -> Template:
+    """For all requests like this one; path, query, idempotency key and digest are open. CannotSign."""
+    fixed: dict[str, str | None] = {
+        "@method": method, "@authority": _authority(authority), "@path": None, "@query": None,
+        "x-provider-instance": instance, "x-provider-scope": scope,
+    }  # fmt: skip
+    if org is not None:
+        fixed["x-provider-org"] = org
+    if has_idempotency_key:
+        fixed["idempotency-key"] = None
+    if has_digest:
+        fixed["content-digest"] = None
+    if content_type is not None:
+        fixed["content-type"] = content_type
+    return template(REQUEST, tuple(fixed), tuple(fixed.values()), key_id, algorithm)
+
+
+def _sent(request: Request) -> tuple[str | None, str | None, str | None]:
+    """Idempotency-Key, Content-Digest and Content-Type of a request to sign."""
+    headers = dict(request.headers)
+    names = tuple(headers)
+    if len(names) < len(request.headers):
+        names = tuple(name for name, _ in request.headers)
+    shape = UNSIGNED[names]
+    if shape.twice and (request.body or shape.twice != {"content-type"}):
+        raise CannotSign(f"the request carries {', '.join(sorted(shape.twice))} twice")
+    key, digest, kind = shape.idempotency_key, shape.digest, shape.content_type
+    return (
+        None if key is None else headers[key],
+        None if digest is None else headers[digest],
+        None if kind is None else headers[kind],
+    )
+
+
+def _checked(nonce: str) -> str:
+    if not fields.is_printable(nonce) or '"' in nonce or "\\" in nonce:
+        raise CannotSign('a nonce has no " and no \\')
+    return nonce
 
 
 def _nonce() -> str:
@@ -88,36 +146,31 @@ def _nonce() -> str:
 
 @lru_cache(maxsize=64)
 def _lifetime(created: int) -> str:
-    return f"created={created};expires={created + LIFETIME}"
+    return f"created={created_at(created)};expires={created + LIFETIME}"
 
 
-def _sent(request: Request) -> dict[str, str]:
-    """Those headers of a request to sign that its signature has to cover."""
-    found: dict[str, str] = {}
-    for name, value in request.headers:
-        kept = NAMES[name]
-        if kept is None:
-            continue
-        if kept in FEDERATION_HEADERS:
-            raise CannotSign(f"the request carries {name} already")
-        if kept in _SENT and (request.body or kept != "content-type"):
-            if kept in found:
-                raise CannotSign(f"the request carries {name} twice")
-            found[kept] = value
-    return found
+def check(
+    request: Request,
+    headers: dict[str, str],
+    keyring: Keyring,
+    policy: Policy,
+    now: float,
+    *,
+    is_wrong: bool = False,
+) -> Claim:
+    """What these headers prove, or Refused. The body is not looked at, but for whether there is one.
 
-
-def check(request: Request, headers: dict[str, str], keyring: Keyring, policy: Policy, now: float) -> Claim:
-    """What these headers prove, or Refused. The body is not looked at, but for whether there is one."""
+    `is_wrong`: the signature is known to be none, and need not be computed.
+    """
     given = read(headers, REQUEST)
     _check_grammar(headers)
     derived = _derived(request)
     _check_host(headers, derived["@authority"])
-    key = find_key(given, keyring, policy.accept, now)
+    key = find_key(given, keyring, policy.accept, now, is_wrong=is_wrong)
     late = time_fault(given, now, policy.skew)
     try:
         expires = _check_coverage(given, headers, key, has_body=len(request.body) > 0)
-        check_signature(given, headers | derived, request.headers, key)
+        check_signature(given, headers | derived, request.headers, key, is_wrong=is_wrong)
     except Refused as refused:
         raise Refused(late or refused.code, key_id=key.id) from None
     if late:
@@ -147,11 +200,15 @@ def check_body(claim: Claim, body: bytes) -> None:
 def _derived(request: Request) -> dict[str, str]:
     """What a request is: the values of DERIVED (RFC 9421, section 2.2). Refused without an authority."""
     path, _, query = request.target.partition("?")
+    authority = _authority(request.authority)
+    return {"@method": request.method, "@authority": authority, "@path": path, "@query": "?" + query}
+
+
+def _authority(authority: str) -> str:
     try:
-        authority = normal_authority(request.authority)
+        return normal_authority(authority)
     except ValueError:
         raise Refused("bad_framing") from None
-    return {"@method": request.method, "@authority": authority, "@path": path, "@query": "?" + query}
 
 
 def _check_host(headers: dict[str, str], authority: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,8 +12,8 @@ from provider_federation.protocol import fields
 from provider_federation.protocol.claims import key_fault
 from provider_federation.protocol.fields import FieldError, SignatureInput
 from provider_federation.protocol.grammar import VISIBLE
-from provider_federation.protocol.refusals import Refused
-from provider_federation.protocol.signing import is_good, make_signature, spend
+from provider_federation.protocol.refusals import CannotSign, Refused
+from provider_federation.protocol.signing import is_good, make_signature, nobody
 from provider_federation.protocol.values import IDENTIFIER, MODERN_ALGORITHMS, Key, Keyring
 
 LIFETIME = 300
@@ -20,10 +21,6 @@ LIFETIME = 300
 
 # 128 random bits are 22 characters of base64 or base64url; hexadecimal has more.
 NONCE = re.compile(r"[A-Za-z0-9+/_-]{22,128}={0,2}", re.ASCII).fullmatch
-
-
-class CannotSign(ValueError):
-    """The key's algorithm cannot sign, or what should be signed cannot stand in a header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +98,45 @@ def created_at(now: float) -> int:
     return int(now)
 
 
-def signed(profile: Profile, values: dict[str, str], window: str, key: Key) -> list[tuple[str, str]]:
-    """The two headers of a signature of these components, in this order. CannotSign."""
-    if not key.secret:
-        raise CannotSign(f"the key {key.id} has no secret to sign with")
-    layout, label = fields.layout(tuple(values)), profile.label
-    text = f'{layout.listed};{window};keyid="{key.id}";alg="{key.algorithm}";tag="{profile.tag}"'
-    lines = tuple(values.values())
-    if not fields.is_printable("".join(lines) + window):
+class Template(NamedTuple):
+    """Signature and base of one key's messages, where what differs between them is still open.
+
+    `pieces` are those of `fields.fill`, with a place for each such value, and a last one for the text of Signature-Input.
+    """
+
+    label: str
+    pieces: list[str]
+    listed: str
+    ending: str
+
+    def headers(self, values: tuple[str, ...], window: str, key: Key) -> list[tuple[str, str]]:
+        """The two headers of the signature. The values are printable: whoever gives them has looked. CannotSign."""
+        if not key.secret:
+            raise CannotSign(f"the key {key.id} has no secret to sign with")
+        text = f"{self.listed};{window}{self.ending}"
+        try:
+            base = fields.fill(self.pieces, (*values, text))
+        except UnicodeEncodeError:
+            raise CannotSign("what is signed is printable ASCII") from None
+        signature = b2a_base64(make_signature(key, base), newline=False).decode("ascii")
+        return [("Signature-Input", f"{self.label}={text}"), ("Signature", f"{self.label}=:{signature}:")]
+
+
+@lru_cache(maxsize=512)
+def template(
+    profile: Profile, names: tuple[str, ...], fixed: tuple[str | None, ...], key_id: str, algorithm: str
+) -> Template:
+    """For components of these names, in this order; None among `fixed` is a value that differs. CannotSign."""
+    if not fields.is_printable("".join(value for value in fixed if value is not None)):
         raise CannotSign("what is signed is printable ASCII")
-    signature = fields.write_base64(make_signature(key, layout.base(lines, text)))
-    return [("Signature-Input", f"{label}={text}"), ("Signature", f"{label}=:{signature}:")]
+    layout = fields.layout(names)
+    pieces = [""]
+    for before, value in zip(layout.pieces[::2], (*fixed, None), strict=True):
+        pieces[-1] += before + (value or "")
+        if value is None:
+            pieces += ["", ""]
+    ending = f';keyid="{key_id}";alg="{algorithm}";tag="{profile.tag}"'
+    return Template(profile.label, pieces[:-1], layout.listed, ending)
 
 
 def read(headers: dict[str, str], profile: Profile) -> Given:
@@ -168,15 +193,19 @@ def read_coverage(covered: str, profile: Profile) -> Coverage:
     )
 
 
-def find_key(given: Given, keyring: Keyring, accept: tuple[str, ...], now: float) -> Key:
+def find_key(
+    given: Given, keyring: Keyring, accept: tuple[str, ...], now: float, *, is_wrong: bool = False
+) -> Key:
     """The key in force that the signature names, accepted here for the algorithm that it names.
 
-    One that is unknown or not in force costs what another does: the caller may not tell the two apart.
+    One that is unknown or not in force costs what another does, unless that was spent already (`is_wrong`): the
+    caller may not tell the two apart.
     """
     key = keyring.get(given.keyid)
     fault = "unknown_key" if key is None else key_fault(key, now)
     if key is None or fault is not None:
-        spend(given.alg, given.text.encode(), given.signature)
+        if not is_wrong:
+            is_good(nobody(given.alg), given.text.encode(), given.signature)
         raise Refused(fault or "unknown_key", key_id=given.keyid)
     algorithm = key.algorithm
     named = algorithm if given.alg is None else given.alg
@@ -195,9 +224,11 @@ def time_fault(given: Given, now: float, skew: float) -> str | None:
     return None
 
 
-def check_signature(given: Given, values: dict[str, str], headers: list[tuple[str, str]], key: Key) -> None:
+def check_signature(
+    given: Given, values: dict[str, str], headers: list[tuple[str, str]], key: Key, *, is_wrong: bool = False
+) -> None:
     """Over what we know the values of, and over any other header that was sent once. The values are visible text:
-    whoever put them there has looked.
+    whoever put them there has looked. `is_wrong`: the signature is known to be none.
     """
     coverage = given.coverage
     try:
@@ -208,7 +239,7 @@ def check_signature(given: Given, values: dict[str, str], headers: list[tuple[st
         raise Refused("missing_headers", key_id=key.id) from None
     except ValueError:
         raise Refused("malformed_header", key_id=key.id) from None
-    if not is_good(key, base, given.signature):
+    if is_wrong or not is_good(key, base, given.signature):
         raise Refused("bad_signature", key_id=key.id)
 
 

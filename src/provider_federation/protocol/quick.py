@@ -1,9 +1,9 @@
-"""The short way for what is plainly good: it says yes or nothing, never why not.
+"""The short way for what is plainly good: it says yes, or that the signature is wrong, or nothing.
 
-`core.verify` asks here first, and goes the long way, which knows every refusal, whenever the answer is None. What is
-accepted here is accepted there, with the same principal: a test of properties holds the two together, and what they
-compute with (headers, target, coverage, tags, digests, memory) is the same code. h31 goes the long way. The price: a
-bad signature by a known key is looked at twice, and so a key that is unknown or out of force pays twice as well.
+`verify` asks here first. Whatever is not accepted goes the long way, which knows every refusal; what was found out
+about the signature is taken along, so that nothing is computed twice and a key that is unknown or out of force costs
+what a wrong signature does. What is accepted here is accepted there, with the same principal: tests of properties and
+the fuzzer hold the two together.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from hmac import compare_digest
 
 from provider_federation.protocol import fields
 from provider_federation.protocol.claims import key_fault, remember
-from provider_federation.protocol.grammar import SAFE_METHODS, VISIBLE, is_visible
-from provider_federation.protocol.legacy import read_plain_instant
+from provider_federation.protocol.grammar import FAULTS, METHODS, SAFE_METHODS, VISIBLE, is_visible
+from provider_federation.protocol.legacy import FRACTIONS, SECONDS, from_this_machine, tag_of
 from provider_federation.protocol.profile import LIFETIME, NONCE, REQUEST, Coverage, read_coverage
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
-from provider_federation.protocol.signing import NOBODY, hmac_sha256, is_good, spend
-from provider_federation.protocol.values import Key, Keyring, Policy, Principal, Request, normal_authority
+from provider_federation.protocol.shapes import SHAPES, Shape
+from provider_federation.protocol.signing import NOBODY, is_good, nobody
+from provider_federation.protocol.values import (
+    LEGACY_ALGORITHMS,
+    Key,
+    Keyring,
+    Policy,
+    Principal,
+    Request,
+    normal_authority,
+)
 
 # Signature-Input as `sign` writes it, in three parts: only the nonce between them is another each time; the first
 # changes once a second, the last with the key.
@@ -30,7 +39,19 @@ _LAST = re.compile(
 )
 
 
-def verify_legacy(
+class Unclear(Exception):
+    """The long way has to look."""
+
+
+class Wrong(Exception):
+    """The signature was computed, by the key that is named or by nobody's, and is not good."""
+
+
+NOT_PLAIN = (Unclear, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What `verify` raises besides Wrong and Refused: it is no text, no clock, or takes a closer look."""
+
+
+def verify(
     request: Request,
     headers: dict[str, str],
     keyring: Keyring,
@@ -38,74 +59,86 @@ def verify_legacy(
     now: float,
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
-) -> Principal | None:
-    """The principal of a sha256 request, or None. Refused by `remember` alone."""
-    try:
-        key = keyring.get(headers["x-provider-keyid"])
-        timestamp, tag = headers["x-provider-timestamp"], headers["x-provider-signature"]
-    except KeyError:
-        return None
-    payload = f"{request.method} {request.target} {timestamp}".encode()
-    if key is None or key_fault(key, now):
-        spend(None, payload, b"")
-        return None
-    signed_at = read_plain_instant(timestamp)
+) -> Principal:
+    """The principal. `headers` are all, or all that matter, by name in any spelling; `request.headers` is not looked at.
+
+    Raises Wrong, one of NOT_PLAIN, and Refused by `remember` alone.
+    """
+    shape, method, target = SHAPES[tuple(headers)], request.method, request.target
     if (
-        signed_at is None
-        or key.algorithm != "sha256"
-        or "sha256" not in policy.accept
-        or (policy.legacy_until is not None and not now < policy.legacy_until)
-        or not abs(now - signed_at) <= policy.skew
-        or not tag.isascii()
-        or not compare_digest("sha256:" + hmac_sha256(key.secret, payload).hexdigest(), tag)
+        shape is None
+        or method not in METHODS
+        or FAULTS[target] is not None
+        or len(request.body) > policy.max_body
     ):
-        return None
-    principal = _principal(headers, key, policy, "legacy")
-    if principal is not None and (replay is not None or ratchet is not None):
-        token = None if request.method in SAFE_METHODS else tag
+        raise Unclear
+    if shape.is_modern:
+        return _verify_v2(request, shape, headers, keyring, policy, now, replay, ratchet)
+    key_id, timestamp, tag = shape.legacy(headers)
+    payload = f"{method} {target} {timestamp}".encode()
+    signed_at = SECONDS[timestamp[:19]] + FRACTIONS[timestamp[19:]]
+    key = keyring.get(key_id)
+    if key is None or (key.is_limited and key_fault(key, now)):
+        compare_digest("sha256:" + NOBODY["hmac-sha256"].mac(payload).hexdigest(), tag)
+        raise Wrong
+    algorithm = key.algorithm
+    if (
+        not -policy.skew <= now - signed_at <= policy.skew
+        or algorithm not in policy.accept
+        or (policy.legacy_until is not None and not now < policy.legacy_until)
+        or (algorithm != "sha256" and not _may_use_h31(request, shape, key, policy))
+    ):
+        raise Unclear
+    expected = "sha256:" + key.mac(payload).hexdigest() if algorithm == "sha256" else tag_of(key, payload)
+    if not compare_digest(expected, tag):
+        raise Wrong
+    principal = _principal(shape, headers, key, policy)
+    if replay is not None or ratchet is not None:
+        token = None if method in SAFE_METHODS else tag
         remember(key, "legacy", token, signed_at + policy.skew, now, replay, ratchet)
     return principal
 
 
-def verify_v2(
+def _verify_v2(
     request: Request,
-    headers: dict[str, str],
+    shape: Shape,
+    sent: dict[str, str],
     keyring: Keyring,
     policy: Policy,
     now: float,
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
-) -> Principal | None:
-    """The principal of a v2 request as `sign` makes them, or None. Refused by `remember` alone."""
-    try:
-        field, signature = headers["signature-input"], headers["signature"]
-    except KeyError:
-        return None
+) -> Principal:
+    headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
+    field, signature = headers["signature-input"], headers["signature"]
     first, _, rest = field.partition(';nonce="')
     nonce, _, last = rest.partition('"')
     coverage, created, expires = _first(first)
     key_id, algorithm = _last(last)
+    if coverage is None or not algorithm or not NONCE(nonce):
+        raise Unclear
+    base = _base(request, headers, coverage, field[3:])
+    if base is None:
+        raise Unclear
     key = keyring.get(key_id)
-    if coverage is None:
-        return None
-    if key is None or key_fault(key, now):  # as much work as for one that is good
-        _is_signed(
-            request, headers, coverage, field[3:], signature, NOBODY.get(algorithm, NOBODY["hmac-sha256"])
-        )
-        return None
+    if key is None or (key.is_limited and key_fault(key, now)):
+        _is_signed(nobody(algorithm), base, signature)
+        raise Wrong
     if (
         key.algorithm != algorithm
         or algorithm not in policy.accept
         or not abs(now - created) <= policy.skew
         or not now <= expires
-        or not NONCE(nonce)
-        or not _is_signed(request, headers, coverage, field[3:], signature, key)
-        or not _is_whole(headers, coverage, request.body)
-        or (policy.authorities and headers["@authority"] not in policy.authorities)
     ):
-        return None
-    principal = _principal(headers, key, policy, "v2")
-    if principal is not None and (replay is not None or ratchet is not None):
+        raise Unclear
+    if not _is_signed(key, base, signature):
+        raise Wrong
+    if not _is_whole(headers, coverage, request.body) or (
+        policy.authorities and headers["@authority"] not in policy.authorities
+    ):
+        raise Unclear
+    principal = _principal(shape, sent, key, policy)
+    if replay is not None or ratchet is not None:
         remember(key, "v2", nonce, expires + policy.skew, now, replay, ratchet)
     return principal
 
@@ -125,29 +158,40 @@ def _first(text: str) -> tuple[Coverage | None, int, int]:
 
 @lru_cache(maxsize=1024)
 def _last(text: str) -> tuple[str, str]:
-    """The key's id and the algorithm; "" when there is none, and no key is called that."""
+    """The key's id and the algorithm; "" when there is none."""
     match = _LAST.fullmatch(text)
     return (match[1], match[2]) if match else ("", "")
 
 
-def _is_signed(
-    request: Request, headers: dict[str, str], coverage: Coverage, text: str, signature: str, key: Key
-) -> bool:
+def _base(request: Request, headers: dict[str, str], coverage: Coverage, text: str) -> bytes | None:
+    """What was signed; None where it takes a closer look. The request's own components are put among `headers`."""
     authority, layout = request.authority, coverage.layout
     if headers.get("host", authority) != authority:
-        return False
+        return None
     path, _, query = request.target.partition("?")
+    headers["@method"], headers["@authority"] = request.method, normal_authority(authority)
+    headers["@path"], headers["@query"] = path, "?" + query
     try:
-        headers["@method"], headers["@authority"] = request.method, normal_authority(authority)
-        headers["@path"], headers["@query"] = path, "?" + query
-        base = layout.base(layout.pick(headers), text)
-        if key.algorithm == "ed25519":
-            is_framed = signature.startswith("pf=:") and signature.endswith(":")
-            return is_framed and is_good(key, base, fields.read_base64(signature[4:-1]))
-    except (KeyError, ValueError):
-        return False
-    mac = fields.write_base64(hmac_sha256(key.secret, base).digest())
-    return signature.isascii() and compare_digest(f"pf=:{mac}:", signature)
+        return layout.base(layout.pick(headers), text)
+    except KeyError:
+        return None
+
+
+def _is_signed(key: Key, base: bytes, signature: str) -> bool:
+    """ValueError when the signature cannot be read."""
+    if key.algorithm == "ed25519":
+        raw = fields.read_base64(signature[4:-1]) if _is_framed(signature) else b""
+        return is_good(key, base, raw)
+    return compare_digest(f"pf=:{fields.write_base64(key.mac(base).digest())}:", signature)
+
+
+def _may_use_h31(request: Request, shape: Shape, key: Key, policy: Policy) -> bool:
+    is_local = policy.development and from_this_machine(request.peer, is_forwarded=shape.is_forwarded)
+    return key.algorithm == "h31" and is_local
+
+
+def _is_framed(signature: str) -> bool:
+    return signature.startswith("pf=:") and signature.endswith(":")
 
 
 def _is_whole(headers: dict[str, str], coverage: Coverage, body: bytes) -> bool:
@@ -173,19 +217,27 @@ def _is_text(headers: dict[str, str]) -> bool:
     )
 
 
-def _principal(headers: dict[str, str], key: Key, policy: Policy, scheme: str) -> Principal | None:
+def _principal(shape: Shape, sent: dict[str, str], key: Key, policy: Policy) -> Principal:
+    """Who a good signature of `key` speaks for. Most say what the one before said: that answer is kept with the key."""
+    said = shape.said(sent)
+    principal: Principal
+    last_shape, last_policy, last_said, principal = key.last
+    if last_shape is shape and last_policy is policy and last_said == said:
+        return principal
+    headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
+    principal = _make_principal(headers, key, policy)
+    key.__dict__["last"] = shape, policy, said, principal  # one step, so that no thread sees half of it
+    return principal
+
+
+def _make_principal(headers: dict[str, str], key: Key, policy: Policy) -> Principal:
     """Audience, scope and org, where nothing about them is special."""
-    bound, instance, ceiling = key.instance, policy.instance, key.scope
-    if bound is not None and bound != instance:
-        if instance:
-            return None
-        instance = bound
-    if "x-provider-instance" in headers and headers["x-provider-instance"] != instance:
-        return None
-    scope = headers.get("x-provider-scope", ceiling)
-    if scope not in (ceiling, "read"):
-        return None
-    org = headers.get("x-provider-org", key.org)
+    instance = policy.instance or key.instance
+    meant = headers.get("x-provider-instance", instance)
+    scope, org = headers.get("x-provider-scope", key.scope), headers.get("x-provider-org", key.org)
+    if meant != instance or key.instance not in {None, instance} or scope not in {key.scope, "read"}:
+        raise Unclear
     if org is not None and (org != (key.org or policy.org) or org != (policy.org or org)):
-        return None
-    return tuple.__new__(Principal, (key.id, scope, org, key.algorithm, instance, scheme))
+        raise Unclear
+    scheme = "legacy" if key.algorithm in LEGACY_ALGORITHMS else "v2"
+    return Principal(key.id, scope, org, key.algorithm, instance, scheme)

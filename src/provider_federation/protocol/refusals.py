@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from provider_federation.protocol.values import Key
+if TYPE_CHECKING:
+    from provider_federation.protocol.values import Key
 
 _CODES = {
     # The input is malformed.
@@ -55,6 +57,10 @@ _CODES = {
 STATUS_BY_CODE = MappingProxyType({code: status for code, (status, _) in _CODES.items()})
 
 _ONE_ANSWER = frozenset({"unknown_key", "revoked_key", "key_not_yet_valid", "expired_key"})
+
+
+class CannotSign(ValueError):
+    """The key's algorithm cannot sign, or what should be signed cannot stand in a header."""
 
 
 class Refused(Exception):

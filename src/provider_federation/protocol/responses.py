@@ -11,7 +11,6 @@ from provider_federation.protocol.profile import (
     REQUEST,
     REQUESTS_SIGNATURE,
     RESPONSE,
-    CannotSign,
     check_digest,
     check_digest_grammar,
     check_signature,
@@ -20,7 +19,7 @@ from provider_federation.protocol.profile import (
     read,
     time_fault,
 )
-from provider_federation.protocol.refusals import Refused
+from provider_federation.protocol.refusals import CannotSign, Refused
 from provider_federation.protocol.signing import make_signature
 from provider_federation.protocol.values import MODERN_ALGORITHMS, Key, Keyring, Request, Response
 

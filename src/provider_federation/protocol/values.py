@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from provider_federation.protocol import primitives
 
 LEGACY_ALGORITHMS = ("h31", "sha256")
 MODERN_ALGORITHMS = ("hmac-sha256", "ed25519")
@@ -92,6 +95,36 @@ class Key:
             raise ValueError("a key for ed25519 has a seed of 32 bytes, a public key of 32 bytes, or both")
         if self.public_key and not _is_sound_point(self.public_key):
             raise ValueError("this ed25519 public key is of low order or not canonical; no signer has it")
+
+    # What is worked out from the material, once. It lives as long as the key does, and is never shown or copied.
+
+    @cached_property
+    def mac(self) -> Callable[[bytes], hashlib._Hash]:
+        """HMAC-SHA256 by `secret`."""
+        return primitives.hmac_sha256(self.secret)
+
+    @cached_property
+    def h31(self) -> Callable[[bytes], int]:
+        """h31 by `secret`."""
+        return primitives.h31(self.secret)
+
+    @cached_property
+    def ed25519(self) -> tuple[bytes, bytes]:
+        """What verifies and what signs, of a key that has its seed. Needs PyNaCl."""
+        return primitives.ed25519_pair(self.secret)
+
+    @cached_property
+    def is_limited(self) -> bool:
+        """Whether it is revoked or has days, so that somebody has to look."""
+        return self.revoked or self.not_before is not None or self.not_after is not None
+
+    @cached_property
+    def last(self) -> tuple[Any, Any, Any, Any]:
+        """The shape of the last request with a good signature, the policy, what was said, and the Principal: `quick`'s."""
+        return None, None, None, None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def _is_sound_point(public_key: bytes) -> bool:
