@@ -38,7 +38,7 @@ def test_reconcile_says_that_all_agree(ada_billed, terminal):
     told = terminal(f"portal reconcile --period {FEBRUARY} --client org_ada --json").json
     assert (told["report"]["agrees"], told["report"]["clientOrgId"]) == (True, "org_ada")
     assert told["coverage"]["complete"] is True
-    assert told["figures"]["portal"]["usd"]["billed"] == 20_300
+    assert told["figures"]["portal"] == told["figures"]["stripe"] != {}
 
 
 def test_reconcile_shows_writes_and_mends_what_differs(ada_billed, books, api, terminal, tmp_path):
