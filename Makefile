@@ -54,7 +54,7 @@ bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoi
 	$(BIN)/python bench/reports.py
 
 bench-billing: $(VENV)/.dev     ## a billing run over 1,000 clients: planning, and executing against a bare loop of the same calls
-	$(BIN)/python bench/billing.py $(ARGS)
+	$(BIN)/python -m bench.billing $(ARGS)
 
 clean:          ## remove the environment and the demo's data
 	rm -rf $(VENV) .demo .data

@@ -9,6 +9,7 @@ under row locks, so it does not matter how many workers ask.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -53,6 +54,9 @@ def run_worker(concurrency: int) -> None:
         raise ConfigInvalid(
             "PORTAL_DB_POOL", f"must be at least {concurrency + _SIDE_THREADS} for {concurrency} jobs at once"
         )
+    # What is loaded by now stays: the collector need not walk through it again while jobs run.
+    gc.collect()
+    gc.freeze()
     asyncio.run(_main(concurrency))
 
 

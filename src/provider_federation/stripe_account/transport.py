@@ -7,6 +7,7 @@ or the server do.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from requests.adapters import HTTPAdapter
 
 from provider_federation.stripe_account.errors import seconds_to_wait
 
+# The SDK tells of each call twice at INFO; a billing run makes thousands, and what goes wrong is raised.
+logging.getLogger("stripe").setLevel(logging.WARNING)
 _CONNECT_SECONDS = 5.0
 _KEPT = 64
 """Connections that wait for the next call: as many as calls may be under way at once."""

@@ -161,7 +161,7 @@ def pull_many(wanted: list[tuple[Instance, Period]]) -> dict[tuple[UUID, str], R
 async def _pull_all(
     pairs: list[tuple[Instance, Period, Target]],
 ) -> dict[tuple[UUID, str], Reading | Problem]:
-    async with Shim(concurrency=50) as shim:
+    async with Shim() as shim:
         readings = await asyncio.gather(*(_pull_one(shim, *pair) for pair in pairs))
     return {
         (instance.pk, period.label): reading

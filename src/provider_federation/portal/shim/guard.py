@@ -19,6 +19,7 @@ import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import idna
@@ -99,6 +100,7 @@ class BaseUrl:
         return _literal(self.host)
 
 
+@lru_cache(maxsize=4096)
 def parse_base_url(text: str, private_hosts: tuple[str, ...] = ()) -> BaseUrl:
     """Take a base URL apart and check everything that needs no name server. `private_hosts` as in the
     module's text.
