@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from provider_federation.protocol import legacy, modern, quick
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
 from provider_federation.protocol.refusals import CannotSign, Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
+from provider_federation.protocol.shapes import read_fields
 from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
 
 
@@ -69,7 +73,8 @@ def verify(
 
 def verify_fields(
     request: Request,
-    headers: dict[str, str],
+    fields: Mapping[bytes, bytes],
+    count: int,
     keyring: Keyring,
     policy: Policy,
     *,
@@ -77,16 +82,18 @@ def verify_fields(
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
 ) -> Principal | None:
-    """The short way for an adapter that has the headers from `read_fields`: `request` itself has none here.
+    """The short way for an adapter that has `count` headers as bytes, in `fields`: `request` itself has none here.
 
     None says nothing: then `check_head` and `finish` do, with the whole request. Refused, and nothing else.
     """
     try:
+        headers = read_fields(fields, count, policy)
         return quick.verify(request, headers, keyring, policy, now, replay, ratchet)
     except quick.NOT_PLAIN:
         return None
     except quick.Wrong:
-        _check(request, headers, keyring, policy, now, is_wrong=True)
+        whole = replace(request, headers=list(headers.items()))
+        _check(whole, _read(whole, policy), keyring, policy, now, is_wrong=True)
     raise Refused("internal_error")  # out of reach: what is wrong is refused
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 from provider_federation.protocol.refusals import Refused
@@ -93,40 +93,6 @@ def read_headers(request: Request, policy: Policy) -> dict[str, str]:
     if "transfer-encoding" in found and "content-length" in found:
         raise Refused("bad_framing")
     return found
-
-
-class _Fields(dict[bytes, str | None]):
-    """`NAMES` for names as bytes; spellings met are remembered."""
-
-    def __missing__(self, name: bytes) -> str | None:
-        kept = NAMES[name.decode("latin-1")]
-        if len(self) < 1024:
-            self[name] = kept
-        return kept
-
-
-_FIELDS = _Fields()
-
-
-def read_fields(fields: Collection[tuple[bytes, bytes]], policy: Policy) -> dict[str, str] | None:
-    """What `read_headers` gives, from headers as bytes; None where that has to look, or would refuse."""
-    if len(fields) > policy.max_headers:
-        return None
-    found: dict[str, str] = {}
-    longest = policy.max_header
-    names = _FIELDS
-    try:
-        for name, value in fields:
-            if len(value) > longest:
-                return None
-            kept = names[name]
-            if kept is not None:
-                if kept in found:
-                    return None
-                found[kept] = value.decode("latin-1")
-    except Refused:
-        return None
-    return None if "transfer-encoding" in found else found
 
 
 def check_shape(request: Request, headers: dict[str, str], policy: Policy) -> None:

@@ -172,7 +172,10 @@ def check(
         expires = _check_coverage(given, headers, key, has_body=len(request.body) > 0)
         check_signature(given, headers | derived, request.headers, key, is_wrong=is_wrong)
     except Refused as refused:
-        raise Refused(late or refused.code, key_id=key.id) from None
+        if late:
+            raise Refused(late, key_id=key.id) from None
+        refused.key_id = key.id
+        raise
     if late:
         raise Refused(late, key_id=key.id, signer=key)
     return Claim(

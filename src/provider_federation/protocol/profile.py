@@ -230,6 +230,8 @@ def check_signature(
     """Over what we know the values of, and over any other header that was sent once. The values are visible text:
     whoever put them there has looked. `is_wrong`: the signature is known to be none.
     """
+    if is_wrong:
+        raise Refused("bad_signature", key_id=key.id)
     coverage = given.coverage
     try:
         if coverage.more:
@@ -239,7 +241,7 @@ def check_signature(
         raise Refused("missing_headers", key_id=key.id) from None
     except ValueError:
         raise Refused("malformed_header", key_id=key.id) from None
-    if is_wrong or not is_good(key, base, given.signature):
+    if not is_good(key, base, given.signature):
         raise Refused("bad_signature", key_id=key.id)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from provider_federation.protocol.grammar import FEDERATION_HEADERS, FORWARDED, NAMES
 from provider_federation.protocol.refusals import CannotSign, Refused
+from provider_federation.protocol.values import Policy
 
 LEGACY = ("x-provider-keyid", "x-provider-timestamp", "x-provider-signature")
 SAID = ("x-provider-scope", "x-provider-org", "x-provider-instance")
@@ -16,16 +17,17 @@ _COVERED = ("idempotency-key", "content-digest", "content-type")
 _CLOSER_LOOK = frozenset({"content-encoding", "transfer-encoding"})
 _MOST_SHAPES, _MOST_NAMES = 256, 40
 
+N = TypeVar("N", str, bytes)
 T = TypeVar("T")
 
 
-class _Remembered(dict[tuple[str, ...], T], Generic[T]):
+class _Remembered(dict[tuple[N, ...], T], Generic[N, T]):
     """What `make` makes of the names, as they were spelt; bounded, and starting again costs each caller one look."""
 
-    def __init__(self, make: Callable[[tuple[str, ...]], T]) -> None:
+    def __init__(self, make: Callable[[tuple[N, ...]], T]) -> None:
         self._make = make
 
-    def __missing__(self, names: tuple[str, ...]) -> T:
+    def __missing__(self, names: tuple[N, ...]) -> T:
         made = self._make(names)
         if len(names) <= _MOST_NAMES:
             if len(self) >= _MOST_SHAPES:
@@ -106,5 +108,21 @@ def _unsigned(names: tuple[str, ...]) -> Unsigned:
     )
 
 
+def _texts(names: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple(name.decode("latin-1") for name in names)
+
+
+def read_fields(fields: Mapping[bytes, bytes], count: int, policy: Policy) -> dict[str, str]:
+    """Headers as text, all of them, by name as spelt. ValueError where that takes a closer look.
+
+    `count` is how many there were: more than `fields` when a name stood twice.
+    """
+    text = b"\n".join(fields.values()).decode("latin-1")
+    if not len(fields) == count <= policy.max_headers or len(text) > policy.max_header:
+        raise ValueError("a name twice, or too much")
+    return dict(zip(_TEXTS[tuple(fields)], text.split("\n"), strict=True))
+
+
+_TEXTS = _Remembered(_texts)
 SHAPES = _Remembered(_shape)
 UNSIGNED = _Remembered(_unsigned)
