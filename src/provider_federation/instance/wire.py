@@ -5,7 +5,7 @@ text.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ninja import Schema
 from pydantic import ConfigDict, PlainSerializer
@@ -32,19 +32,6 @@ class Wire(Schema):
 
 class Answer(Wire):
     ok: Literal[True] = True
-
-
-class Failure(Wire):
-    """Every refusal: one sentence and a stable code."""
-
-    ok: Literal[False] = False
-    error: str
-    reason: str
-
-
-FAILURES: dict[Any, Any] = {
-    frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 502, 503}): Failure
-}
 
 
 def read_id(text: str, what: str) -> int:

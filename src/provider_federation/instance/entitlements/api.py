@@ -10,7 +10,6 @@ from provider_federation.instance.entitlements.schemas import EntitlementIn, Ent
 from provider_federation.instance.entitlements.services import store_entitlement
 from provider_federation.instance.invoicing.idempotency import run_once
 from provider_federation.instance.people.access import Access, caller_of, person_of, principal_of
-from provider_federation.instance.wire import FAILURES
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_unknown_query
 
@@ -28,7 +27,7 @@ class ProviderOnly(Access):
 
 @router.get(
     "/federation/entitlements",
-    response={200: EntitlementOut, **FAILURES},
+    response=EntitlementOut,
     auth=Access("billing.read", "read"),
 )
 def get_entitlement(request: HttpRequest) -> EntitlementOut:
@@ -37,9 +36,7 @@ def get_entitlement(request: HttpRequest) -> EntitlementOut:
     return EntitlementOut.of(allowed_now())
 
 
-@router.post(
-    "/federation/entitlements", response={200: StoredOut, **FAILURES}, auth=ProviderOnly("instance.manage")
-)
+@router.post("/federation/entitlements", response=StoredOut, auth=ProviderOnly("instance.manage"))
 def set_entitlement(request: HttpRequest, body: EntitlementIn) -> HttpResponse:
     """Take the portal's word. Order does not matter: an older version is answered with the one that holds."""
     refuse_unknown_query(request, ())

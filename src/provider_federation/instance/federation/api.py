@@ -18,14 +18,13 @@ from provider_federation.instance.federation.schemas import (
 )
 from provider_federation.instance.invoicing.queries import changes_after
 from provider_federation.instance.people.access import Access, principal_of
-from provider_federation.instance.wire import FAILURES
 from provider_federation.kit import clock
 from provider_federation.kit.web.api import refuse_unknown_query
 
 router = Router(tags=["federation"], by_alias=True)
 
 
-@router.get("/system/federation.status", response={200: SignedStatusOut | StatusOut, **FAILURES}, auth=None)
+@router.get("/system/federation.status", response=SignedStatusOut | StatusOut, auth=None)
 def status(request: HttpRequest) -> StatusOut:
     """Whether federation is on and how it signs; to a signed caller also who and what this instance is."""
     refuse_unknown_query(request, ())
@@ -45,9 +44,7 @@ def status(request: HttpRequest) -> StatusOut:
     )
 
 
-@router.get(
-    "/federation/changes", response={200: ChangesOut, **FAILURES}, auth=Access("billing.read", "read")
-)
+@router.get("/federation/changes", response=ChangesOut, auth=Access("billing.read", "read"))
 def changes(request: HttpRequest, query: Query[ChangesQuery]) -> ChangesOut:
     """Everything that changed since the cursor, in the order of commits; without one from the beginning."""
     refuse_unknown_query(request, ("cursor", "limit"))

@@ -22,7 +22,7 @@ from provider_federation.instance.federation.schemas_keys import (
 from provider_federation.instance.invoicing.idempotency import run_once
 from provider_federation.instance.invoicing.services import provider_policy, used_today
 from provider_federation.instance.people.access import Access, caller_of, principal_of
-from provider_federation.instance.wire import FAILURES, iso
+from provider_federation.instance.wire import iso
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_unknown_query
 from provider_federation.protocol import Principal
@@ -41,7 +41,7 @@ def signed(request: HttpRequest) -> Principal:
     return principal
 
 
-@router.post("/federation/enrol", response={200: EnrolOut, **FAILURES}, auth=None)
+@router.post("/federation/enrol", response=EnrolOut, auth=None)
 def enrol(request: HttpRequest, body: Body[EnrolIn]) -> EnrolOut:
     """Pair with a portal: signed with the owner's one-time code, and answered with a signature by the same."""
     refuse_unknown_query(request, ())
@@ -62,7 +62,7 @@ def enrol(request: HttpRequest, body: Body[EnrolIn]) -> EnrolOut:
     )
 
 
-@router.post("/federation/keys", response={200: KeysOut, **FAILURES}, auth=Access("instance.manage"))
+@router.post("/federation/keys", response=KeysOut, auth=Access("instance.manage"))
 def keys(request: HttpRequest, body: Body[KeysIn]) -> HttpResponse:
     """Rotation: introduce a key by the current one, confirm it by itself, retire the old one by the new."""
     refuse_unknown_query(request, ())
@@ -70,7 +70,7 @@ def keys(request: HttpRequest, body: Body[KeysIn]) -> HttpResponse:
     return run_once(request, caller_of(request), lambda: _answer(_change(by, body)), transactional=True)
 
 
-@router.get("/federation/policy", response={200: PolicyOut, **FAILURES}, auth=Access("billing.read", "read"))
+@router.get("/federation/policy", response=PolicyOut, auth=Access("billing.read", "read"))
 def policy(request: HttpRequest) -> PolicyOut:
     """What the owner of this instance lets the provider do."""
     refuse_unknown_query(request, ())

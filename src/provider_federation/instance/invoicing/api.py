@@ -27,7 +27,7 @@ from provider_federation.instance.invoicing.schemas import (
     WindowQuery,
 )
 from provider_federation.instance.people.access import Access, principal_of
-from provider_federation.instance.wire import FAILURES, read_id, read_instant
+from provider_federation.instance.wire import read_id, read_instant
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_unknown_query
@@ -38,7 +38,7 @@ _WINDOW = ("range", "start", "end")
 _NO_BODY = CreateIn()
 
 
-@router.get("/billing/preview", response={200: PreviewOut, **FAILURES}, auth=Access("billing.manage", "read"))
+@router.get("/billing/preview", response=PreviewOut, auth=Access("billing.manage", "read"))
 def preview(request: HttpRequest, query: Query[WindowQuery]) -> PreviewOut:
     """Converted leads that can be billed in a window (default: the last 30 days), newest first."""
     refuse_unknown_query(request, _WINDOW)
@@ -46,7 +46,7 @@ def preview(request: HttpRequest, query: Query[WindowQuery]) -> PreviewOut:
     return PreviewOut.of(services.preview_billable(window), window)
 
 
-@router.post("/billing/invoices.create", response={200: CreateOut, **FAILURES}, auth=Access("billing.manage"))
+@router.post("/billing/invoices.create", response=CreateOut, auth=Access("billing.manage"))
 def create_invoices(
     request: HttpRequest, query: Query[WindowQuery], body: Body[CreateIn] = _NO_BODY
 ) -> HttpResponse:
@@ -57,7 +57,7 @@ def create_invoices(
     return run_once(request, caller(request), lambda: _create(request, query, body), transactional=True)
 
 
-@router.get("/billing/list", response={200: ListOut, **FAILURES}, auth=Access("billing.read", "read"))
+@router.get("/billing/list", response=ListOut, auth=Access("billing.read", "read"))
 def list_invoices(request: HttpRequest, query: Query[ListQuery]) -> ListOut:
     """Invoices, newest first, a page at a time."""
     refuse_unknown_query(request, ("status", "cursor", "limit", "updatedSince"))
@@ -68,7 +68,7 @@ def list_invoices(request: HttpRequest, query: Query[ListQuery]) -> ListOut:
     return ListOut(items=[InvoiceOut.of(invoice) for invoice in page], next_cursor=following)
 
 
-@router.get("/billing/get", response={200: GetOut, **FAILURES}, auth=Access("billing.read", "read"))
+@router.get("/billing/get", response=GetOut, auth=Access("billing.read", "read"))
 def get_invoice(request: HttpRequest, query: Query[GetQuery]) -> GetOut:
     """One invoice with its lines."""
     refuse_unknown_query(request, ("id",))
@@ -77,7 +77,7 @@ def get_invoice(request: HttpRequest, query: Query[GetQuery]) -> GetOut:
 
 @router.post(
     "/integrations/stripe/create-hosted-invoice",
-    response={200: SendOut, **FAILURES},
+    response=SendOut,
     auth=Access("billing.manage"),
 )
 def create_hosted_invoice(request: HttpRequest, body: Body[SendIn]) -> HttpResponse:
@@ -89,7 +89,7 @@ def create_hosted_invoice(request: HttpRequest, body: Body[SendIn]) -> HttpRespo
     return run_once(request, caller(request), lambda: _send(request, invoice_id), transactional=False)
 
 
-@router.post("/webhooks/stripe", response={200: WebhookOut, **FAILURES}, auth=None)
+@router.post("/webhooks/stripe", response=WebhookOut, auth=None)
 def stripe_webhook(request: HttpRequest) -> WebhookOut:
     """Stripe's events. Authenticated by Stripe's signature over the raw body, which is stored before this
     answers.

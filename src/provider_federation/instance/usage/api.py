@@ -17,14 +17,13 @@ from provider_federation.instance.usage.schemas import (
     UsageOut,
     UsageQuery,
 )
-from provider_federation.instance.wire import FAILURES
 from provider_federation.kit import clock
 from provider_federation.kit.web.api import refuse_unknown_query
 
 router = Router(tags=["usage"], by_alias=True)
 
 
-@router.get("/provider/usage", response={200: UsageOut, **FAILURES}, auth=Access("billing.read", "read"))
+@router.get("/provider/usage", response=UsageOut, auth=Access("billing.read", "read"))
 def usage(request: HttpRequest, query: Query[UsageQuery]) -> UsageOut:
     """The month's conversions (newest first, a page at a time), its AI usage and how much of the plan is
     used.

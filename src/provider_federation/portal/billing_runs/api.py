@@ -23,7 +23,6 @@ from provider_federation.portal.billing_runs.schemas import (
     one_run_out,
     runs_out,
 )
-from provider_federation.portal.fleet.wire import FAILURES
 from provider_federation.portal.operators.auth import operator_or_token
 
 router = Router(tags=["billing runs"], by_alias=True)
@@ -33,15 +32,13 @@ Cursor = Annotated[str, Query(max_length=512)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-@router.post(
-    "", auth=_manage, response={202: OneBillingRunOut, **FAILURES}, summary="Plan a month over all clients"
-)
+@router.post("", auth=_manage, response={202: OneBillingRunOut}, summary="Plan a month over all clients")
 def plan(request: HttpRequest, payload: PlanIn) -> Status[OneBillingRunOut]:
     refuse_unknown_query(request, ())
     return Status(202, _one(services.start_plan(payload.period, actor=_actor(request))))
 
 
-@router.get("", auth=_read, response={200: BillingRunsOut, **FAILURES}, summary="Billing runs, newest first")
+@router.get("", auth=_read, response=BillingRunsOut, summary="Billing runs, newest first")
 def list_runs(request: HttpRequest, cursor: Cursor = "", limit: Limit = 25) -> BillingRunsOut:
     refuse_unknown_query(request, ("cursor", "limit"))
     return runs_out(queries.list_runs(cursor=cursor, limit=limit))
@@ -50,7 +47,7 @@ def list_runs(request: HttpRequest, cursor: Cursor = "", limit: Limit = 25) -> B
 @router.get(
     "/{run_id}",
     auth=_read,
-    response={200: OneBillingRunOut, **FAILURES},
+    response=OneBillingRunOut,
     summary="One run with its counts, totals and coverage",
 )
 def one_run(request: HttpRequest, run_id: str) -> OneBillingRunOut:
@@ -61,7 +58,7 @@ def one_run(request: HttpRequest, run_id: str) -> OneBillingRunOut:
 @router.get(
     "/{run_id}/items",
     auth=_read,
-    response={200: ItemsOut, **FAILURES},
+    response=ItemsOut,
     summary="The review, client by client",
 )
 def items(
@@ -90,7 +87,7 @@ def report_csv(request: HttpRequest, run_id: str) -> HttpResponse:
 @router.post(
     "/{run_id}/approve",
     auth=_manage,
-    response={200: OneBillingRunOut, **FAILURES},
+    response=OneBillingRunOut,
     summary="Approve it by its hash",
 )
 def approve(request: HttpRequest, run_id: str, payload: ApproveIn) -> OneBillingRunOut:
@@ -102,7 +99,7 @@ def approve(request: HttpRequest, run_id: str, payload: ApproveIn) -> OneBilling
 @router.post(
     "/{run_id}/execute",
     auth=_manage,
-    response={202: OneBillingRunOut, **FAILURES},
+    response={202: OneBillingRunOut},
     summary="Bill exactly what was approved; also goes on with a run that was cancelled half-way",
 )
 def execute(request: HttpRequest, run_id: str) -> Status[OneBillingRunOut]:
@@ -113,7 +110,7 @@ def execute(request: HttpRequest, run_id: str) -> Status[OneBillingRunOut]:
 @router.post(
     "/{run_id}/cancel",
     auth=_manage,
-    response={200: OneBillingRunOut, **FAILURES},
+    response=OneBillingRunOut,
     summary="Stop what has not begun",
 )
 def cancel(request: HttpRequest, run_id: str) -> OneBillingRunOut:
@@ -124,7 +121,7 @@ def cancel(request: HttpRequest, run_id: str) -> OneBillingRunOut:
 @router.post(
     "/{run_id}/retry",
     auth=_manage,
-    response={202: OneBillingRunOut, **FAILURES},
+    response={202: OneBillingRunOut},
     summary="Plan the held clients again",
 )
 def retry(request: HttpRequest, run_id: str, payload: RetryIn) -> Status[OneBillingRunOut]:

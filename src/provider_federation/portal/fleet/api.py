@@ -21,7 +21,6 @@ from provider_federation.portal.fleet.export import invoices_csv
 from provider_federation.portal.fleet.models import CallStatus
 from provider_federation.portal.fleet.schemas import MOST_INSTANCES, StartRun
 from provider_federation.portal.fleet.wire import (
-    FAILURES,
     InvoicesOut,
     OneRunOut,
     RunCallsOut,
@@ -86,7 +85,7 @@ class SyncBody(Strict):
     instance_ids: list[str] | None = Field(None, min_length=1, max_length=MOST_INSTANCES)
 
 
-@router.post("/fleet/sync", auth=_acts, response={202: SyncOut, **FAILURES})
+@router.post("/fleet/sync", auth=_acts, response={202: SyncOut})
 def sync_now(request: HttpRequest, payload: SyncBody) -> Status[SyncOut]:
     """Read the changes feeds now instead of at their next turn."""
     refuse_unknown_query(request, ())
@@ -94,7 +93,7 @@ def sync_now(request: HttpRequest, payload: SyncBody) -> Status[SyncOut]:
     return Status(202, SyncOut(queued=sync.request_sync(chosen)))
 
 
-@router.post("/fleet", auth=_acts, response={202: OneRunOut, **FAILURES})
+@router.post("/fleet", auth=_acts, response={202: OneRunOut})
 def start(request: HttpRequest, payload: StartRun) -> Status[OneRunOut]:
     """Start one action over many instances. An `Idempotency-Key` makes a repeat answer with the same run."""
     refuse_unknown_query(request, ())
@@ -108,7 +107,7 @@ def start(request: HttpRequest, payload: StartRun) -> Status[OneRunOut]:
     return Status(202, OneRunOut(run=run_out(queries.run_with_calls(run.pk, limit=1))))
 
 
-@router.get("/fleet", auth=_reads, response={200: RunsOut, **FAILURES})
+@router.get("/fleet", auth=_reads, response=RunsOut)
 def runs(request: HttpRequest, query: Query[RunsQuery]) -> RunsOut:
     """Runs, newest first."""
     _known_only(request, RunsQuery)
@@ -116,7 +115,7 @@ def runs(request: HttpRequest, query: Query[RunsQuery]) -> RunsOut:
     return RunsOut(items=[run_out(view) for view in found], next_cursor=following or None)
 
 
-@router.get("/fleet/{run_id}", auth=_reads, response={200: RunCallsOut, **FAILURES})
+@router.get("/fleet/{run_id}", auth=_reads, response=RunCallsOut)
 def one_run(request: HttpRequest, run_id: str, query: Query[CallsQuery]) -> RunCallsOut:
     """A run's progress, and a page of what came of each instance."""
     _known_only(request, CallsQuery)
@@ -129,7 +128,7 @@ def one_run(request: HttpRequest, run_id: str, query: Query[CallsQuery]) -> RunC
     )
 
 
-@router.post("/fleet/{run_id}/cancel", auth=_acts, response={200: OneRunOut, **FAILURES})
+@router.post("/fleet/{run_id}/cancel", auth=_acts, response=OneRunOut)
 def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
     """Stop what has not begun yet."""
     refuse_unknown_query(request, ())
@@ -138,7 +137,7 @@ def cancel(request: HttpRequest, run_id: str) -> OneRunOut:
     return OneRunOut(run=run_out(queries.run_with_calls(run.pk, limit=1)))
 
 
-@router.post("/fleet/{run_id}/retry", auth=_acts, response={202: OneRunOut, **FAILURES})
+@router.post("/fleet/{run_id}/retry", auth=_acts, response={202: OneRunOut})
 def retry(request: HttpRequest, run_id: str) -> Status[OneRunOut]:
     """Ask the failed instances of a run again."""
     refuse_unknown_query(request, ())
@@ -147,14 +146,14 @@ def retry(request: HttpRequest, run_id: str) -> Status[OneRunOut]:
     return Status(202, OneRunOut(run=run_out(queries.run_with_calls(run.pk, limit=1))))
 
 
-@router.get("/totals", auth=_reads, response={200: TotalsOut, **FAILURES})
+@router.get("/totals", auth=_reads, response=TotalsOut)
 def totals(request: HttpRequest, query: Query[TotalsQuery]) -> TotalsOut:
     """The clients' invoices summed by status, client or month, each currency by itself, with the coverage."""
     _known_only(request, TotalsQuery)
     return totals_out(query.by, queries.totals(query.by, _filter(query)))
 
 
-@router.get("/invoices", auth=_reads, response={200: InvoicesOut, **FAILURES})
+@router.get("/invoices", auth=_reads, response=InvoicesOut)
 def invoices(request: HttpRequest, query: Query[InvoicesQuery]) -> InvoicesOut:
     """The clients' invoices, newest first."""
     _known_only(request, InvoicesQuery)
@@ -166,7 +165,7 @@ def invoices(request: HttpRequest, query: Query[InvoicesQuery]) -> InvoicesOut:
     )
 
 
-@router.get("/invoices.csv", auth=_reads, response={200: None, **FAILURES})
+@router.get("/invoices.csv", auth=_reads, response={200: None})
 def export(request: HttpRequest, query: Query[FilterQuery]) -> HttpResponse:
     """The same as a spreadsheet; the header `X-Coverage` says what it covers."""
     _known_only(request, FilterQuery)

@@ -165,17 +165,6 @@ class SyncOut(Wire):
     queued: int
 
 
-class Failure(Wire):
-    """Every refusal: one sentence and a stable code."""
-
-    ok: Literal[False] = False
-    error: str
-    reason: str
-
-
-FAILURES: dict[Any, Any] = {frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503}): Failure}
-
-
 def coverage_out(coverage: Coverage) -> CoverageOut:
     stale = [
         StaleOut(

@@ -13,7 +13,6 @@ from ninja.responses import Status
 from provider_federation.kit.web.api import refuse_unknown_query
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.queries import get_by_org
-from provider_federation.portal.fleet.wire import FAILURES
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.reconciliation import queries, services
 from provider_federation.portal.reconciliation.export import csv_file, rows_csv
@@ -51,7 +50,7 @@ def reconcile(request: HttpRequest, clientOrgId: Text = None, period: Text = Non
 @router.post(
     "/reconciliations",
     auth=_manage,
-    response={200: OneReportOut, 202: OneReportOut, **FAILURES},
+    response={200: OneReportOut, 202: OneReportOut},
     summary="Compare the three books of a month",
 )
 def start(request: HttpRequest, payload: StartIn) -> Status[OneReportOut]:
@@ -62,9 +61,7 @@ def start(request: HttpRequest, payload: StartIn) -> Status[OneReportOut]:
     return Status(202 if new else 200, out)
 
 
-@router.get(
-    "/reconciliations", auth=_read, response={200: ReportsOut, **FAILURES}, summary="Reports, newest first"
-)
+@router.get("/reconciliations", auth=_read, response=ReportsOut, summary="Reports, newest first")
 def list_reports(
     request: HttpRequest,
     period: Text = None,
@@ -80,7 +77,7 @@ def list_reports(
 @router.get(
     "/reconciliations/{report_id}",
     auth=_read,
-    response={200: WholeReportOut, **FAILURES},
+    response=WholeReportOut,
     summary="One report: progress, coverage, what differs by class, and what changed since the last",
 )
 def get_report(request: HttpRequest, report_id: str) -> WholeReportOut:
@@ -91,7 +88,7 @@ def get_report(request: HttpRequest, report_id: str) -> WholeReportOut:
 @router.get(
     "/reconciliations/{report_id}/rows",
     auth=_read,
-    response={200: RowsOut, **FAILURES},
+    response=RowsOut,
     summary="The differences of a report, in pages",
 )
 def rows(
@@ -125,7 +122,7 @@ def rows_as_csv(
 @router.post(
     "/reconciliations/{report_id}/repair",
     auth=_manage,
-    response={200: RepairOut, 202: RepairOut, **FAILURES},
+    response={200: RepairOut, 202: RepairOut},
     summary="Mend what is safe to mend; a dry run unless told otherwise",
 )
 def repair(request: HttpRequest, report_id: str, payload: RepairIn) -> Status[RepairOut]:

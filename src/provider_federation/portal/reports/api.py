@@ -12,7 +12,6 @@ from provider_federation.kit.web.api import refuse_unknown_query
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import get_by_org
-from provider_federation.portal.fleet.wire import FAILURES
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
@@ -44,7 +43,7 @@ _WINDOW = ("from", "to", "clientOrgId")
 @router.get(
     "/owed",
     auth=_read,
-    response={200: OwedReportOut, **FAILURES},
+    response=OwedReportOut,
     summary="Billed, paid, collected, outstanding",
 )
 def owed(
@@ -63,7 +62,7 @@ def owed(
 @router.get(
     "/revenue",
     auth=_read,
-    response={200: KindsReportOut, **FAILURES},
+    response=KindsReportOut,
     summary="Subscriptions, leads, AI usage",
 )
 def revenue(
@@ -82,7 +81,7 @@ def revenue(
 @router.get(
     "/mrr",
     auth=_read,
-    response={200: MrrReportOut, **FAILURES},
+    response=MrrReportOut,
     summary="Monthly recurring revenue, and why it moved",
 )
 def mrr(
@@ -96,7 +95,7 @@ def mrr(
 @router.get(
     "/ai",
     auth=_read,
-    response={200: AiReportOut, **FAILURES},
+    response=AiReportOut,
     summary="What AI usage cost, and what it was billed at",
 )
 def ai(
