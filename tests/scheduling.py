@@ -11,8 +11,8 @@ import re
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Started once for all files together.
-_SHARED = ("tests/attacks/servers",)
+# What these files use is started once for all of them.
+_SHARED = ("tests/attacks/servers/", "tests/browser/test_portal")
 _SERVICES = re.compile(
     r"tests/attacks/test_(?:bad_input|schemathesis)_\w+\.py::.*?[\[-](portal|instance-postgres|instance)[ \]]"
 )
@@ -28,10 +28,10 @@ _FIRST = (
     "tests/scenarios/test_fourteen_months.py",
     "tests/scenarios/test_demo_once.py",
     "tests/crash/test_billing_crash_portal.py",
-    "tests/browser/test_portal_browser.py",
+    "tests/browser/test_portal",
     "tests/crash/test_worker_crash.py",
     "services of instance",
-    "tests/attacks/servers",
+    "tests/attacks/servers/",
     "tests/crash",
     "tests/browser",
     "tests/integration/portal/pages/test_portal_pages.py",
@@ -49,7 +49,7 @@ def group_of(nodeid: str) -> str:
     if nodeid.startswith(_ALONE):
         return nodeid
     path = nodeid.partition("::")[0]
-    return next((folder for folder in _SHARED if path.startswith(f"{folder}/")), path)
+    return next((start for start in _SHARED if path.startswith(start)), path)
 
 
 def rank(nodeid: str) -> int:

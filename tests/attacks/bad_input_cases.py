@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -81,15 +82,16 @@ class Bad:
     or_answered: bool = False
 
 
-def operations(side: str) -> list[Operation]:
+@functools.cache
+def operations(side: str) -> tuple[Operation, ...]:
     """Every route of the committed document, in its order."""
     document = json.loads((FOLDER / f"{side}.json").read_text())
     schemas = document["components"]["schemas"]
-    return [
+    return tuple(
         Operation(side, method.upper(), path, spec, schemas)
         for path, found in document["paths"].items()
         for method, spec in found.items()
-    ]
+    )
 
 
 def taken_methods(operation: Operation) -> set[str]:

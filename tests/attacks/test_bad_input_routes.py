@@ -79,7 +79,7 @@ def test_the_sample_is_a_good_request(service: Service, operation: Operation) ->
 @every_route
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_refused_and_nothing_written(service: Service, operation: Operation, category: str) -> None:
-    before = service.state()
+    before = service.state_before()
     for bad in CATEGORIES[category](operation, service):
         what = f"{operation.name}, {category}, {bad.label}"
         answer = send(service, operation, bad)
@@ -101,7 +101,7 @@ def test_refused_and_nothing_written(service: Service, operation: Operation, cat
 def test_who_may_not_is_refused(service: Service, operation: Operation) -> None:
     sample = operation.sample
     target, body = sample.target(service, operation.path), sample.raw(service)
-    before = service.state()
+    before = service.state_before()
     if not sample.is_webhook:
         anonymous = service.send(operation.method, target, body, sample.headers(body), "nobody")
         assert anonymous.status == sample.anonymous, anonymous
@@ -148,7 +148,7 @@ def test_another_clients_things(service: Service, operation: Operation) -> None:
     """Ids that exist, of another kind or client, are as good as unknown; another org's name is refused outright."""
     sample = operation.sample
     body = sample.raw(service)
-    before = service.state()
+    before = service.state_before()
     for one in operation.parameters("path"):
         own = sample.path[one["name"]][1:]
         for fact in {"acme", "run", "subscription", "usage_invoice"} - {
@@ -181,7 +181,7 @@ def test_a_line_with_another_customers_name_or_amount(service: Service) -> None:
     lines = service.ask("GET", "/api/billing/preview?range=all")["lines"]
     chosen = lines[0]
     other = next(line["customerId"] for line in lines if line["customerId"] != chosen["customerId"])
-    before = service.state()
+    before = service.state_before()
     for change in ({"customerId": other}, {"amountCents": chosen["amountCents"] + 1}, {"unitPriceCents": 1}):
         body = json.dumps({"lines": [{"leadId": chosen["leadId"], **change}]}).encode()
         answer = service.send(

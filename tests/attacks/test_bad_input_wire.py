@@ -39,7 +39,7 @@ def before_the_body(operation: Operation) -> tuple[int, str]:
 @every_route
 def test_a_body_over_the_limit(service: Service, operation: Operation) -> None:
     """Honest, or lying with too small a length; nothing is written, and the server goes on."""
-    before = service.state()
+    before = service.state_before()
     big = b'{"notes": "' + b"A" * LIMIT + b'"}'
     announced = service.wire.raw(head(service, operation, f"Content-Length: {len(big)}") + big)
     unsent = service.wire.raw(head(service, operation, f"Content-Length: {10**9}"))
@@ -61,7 +61,7 @@ def test_a_body_over_the_limit(service: Service, operation: Operation) -> None:
 def test_an_endless_chunked_body_is_cut_off(service: Service, operation: Operation) -> None:
     if operation.method == "GET":
         return
-    before = service.state()
+    before = service.state_before()
     answer, sent = _endless(service, head(service, operation, "Transfer-Encoding: chunked"))
     assert sent < 24 * LIMIT, operation.name  # sockets on both ends hold some; it does not go on
     if answer.status:
@@ -73,7 +73,7 @@ def test_an_endless_chunked_body_is_cut_off(service: Service, operation: Operati
 @pytest.mark.parametrize("service", ["portal"], indirect=True)
 def test_threat_158_slow_bodies_hold_nobody_up(service: Service) -> None:
     """So many webhooks stay half-way that every thread of the portal would be taken; others are answered meanwhile."""
-    before = service.state()
+    before = service.state_before()
     start = f"POST /api/webhooks/provider-stripe HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nContent-Length: 500\r\n\r\n{{"
     with contextlib.ExitStack() as held:
         for _ in range(100):
@@ -138,7 +138,7 @@ def test_what_is_no_http(service: Service, line: str) -> None:
     ],
 )  # fmt: skip
 def test_bad_framing(service: Service, lines: tuple[str, ...]) -> None:
-    before = service.state()
+    before = service.state_before()
     operation = next(
         one for one in operations(service.side) if one.method == "POST" and not one.sample.is_webhook
     )
