@@ -68,7 +68,7 @@ class World:
         return StripeAccount(instance.stripe_key, api_base=self.plan.stripe_url)
 
     def up(self, *, history_from: datetime | None) -> None:
-        """Start everything; when the plan is new, prepare it first (the clock then begins at `history_from`)."""
+        """Start everything; when the plan is new, prepare it first (the clock then begins at `history_from`; None: now)."""
         self._require_ports()
         self._start_database()
         if self.plan.prepared:
@@ -76,7 +76,7 @@ class World:
             self._start_simulator()
             self._on_each(self._migrate_instance)  # the data may be of an older version
         else:
-            self._prepare(history_from or clock.now())
+            self._prepare(history_from)
         self._start_services()
 
     def down(self) -> None:
@@ -126,10 +126,11 @@ class World:
 
     # --- once per data folder
 
-    def _prepare(self, history_from: datetime) -> None:
+    def _prepare(self, history_from: datetime | None) -> None:
         self.real_time()
         self._on_each(self._seed_instance)
-        clock.set_clock(self.plan.clock_file, offset=(history_from - _really_now()).total_seconds())
+        if history_from is not None:
+            clock.set_clock(self.plan.clock_file, offset=(history_from - _really_now()).total_seconds())
         self._start_simulator()
         self._open_accounts()
         self._add_operator(self.plan.operator, "admin", "Demo Admin", self.plan.operator_password)
