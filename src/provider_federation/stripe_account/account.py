@@ -237,8 +237,10 @@ class StripeAccount(Corrections, Subscribing):
     def send_invoice(self, invoice_id: str, *, idempotency_key: str) -> StripeInvoice:
         return StripeInvoice.read(write(self._v1.invoices.send_invoice, invoice_id, key=idempotency_key))
 
-    def retrieve_invoice(self, invoice_id: str) -> StripeInvoice:
-        return StripeInvoice.read(read(self._v1.invoices.retrieve, invoice_id))
+    def retrieve_invoice(self, invoice_id: str, *, payments: bool = False) -> StripeInvoice:
+        """As it is now; `payments`: with what paid it, and when (the newest ones, where there are very many)."""
+        expand = ["payments"] if payments else None
+        return StripeInvoice.read(read(self._v1.invoices.retrieve, invoice_id, expand=expand))
 
     def list_invoices(
         self,

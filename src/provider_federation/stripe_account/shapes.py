@@ -83,6 +83,24 @@ class StripeLine(Shape):
 
 
 @dataclass(frozen=True)
+class StripePaid(Shape):
+    """One payment of an invoice that arrived: when, how much, and whether it came through Stripe."""
+
+    at: datetime
+    amount: int
+    through_stripe: bool
+
+    @classmethod
+    def _read(cls, values: Values) -> Self:
+        payment = values.get("payment") or {}
+        return cls(
+            instant((values.get("status_transitions") or {}).get("paid_at") or values["created"]),
+            int(values.get("amount_paid") or 0),
+            payment.get("type") != "payment_record",
+        )
+
+
+@dataclass(frozen=True)
 class StripeInvoice(Shape):
     """An invoice. `lines` are those in the answer (the first few); `has_more_lines` says that there are
     others.
@@ -90,7 +108,7 @@ class StripeInvoice(Shape):
     `paid_out_of_band`: marked as paid although (part of) the money never came through Stripe: `paid` is not
     cash. Of `amount_paid`, `amount_off_stripe` did not come through Stripe; credit notes before payment are
     `credited_unpaid`, after it `credited_paid`. `tax` is inside `total`; of it, `tax_on_top` was added to
-    `subtotal`.
+    `subtotal`. `payments` is None where it was not asked for.
     """
 
     id: str
@@ -124,6 +142,7 @@ class StripeInvoice(Shape):
     credited_paid: int = 0
     tax: int = 0
     tax_on_top: int = 0
+    payments: tuple[StripePaid, ...] | None = None
 
     @classmethod
     def _read(cls, values: Values) -> Self:
@@ -162,7 +181,17 @@ class StripeInvoice(Shape):
             credited_paid=int(values.get("post_payment_credit_notes_amount") or 0),
             tax=tax_of(values),
             tax_on_top=tax_of(values, "exclusive"),
+            payments=_payments_of(values),
         )
+
+
+def _payments_of(invoice: Values) -> tuple[StripePaid, ...] | None:
+    """Those that paid, oldest first."""
+    given = invoice.get("payments")
+    if given is None:
+        return None
+    paid = [StripePaid.read(one) for one in given["data"] if one["status"] == "paid"]
+    return tuple(sorted(paid, key=lambda one: one.at))
 
 
 def tax_of(values: Values, behavior: str | None = None) -> int:

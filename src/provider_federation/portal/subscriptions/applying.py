@@ -103,7 +103,8 @@ def refresh_invoice(stripe_invoice_id: str) -> SubscriptionInvoice:
     def attempt() -> SubscriptionInvoice:
         row = SubscriptionInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
         return apply_invoice(
-            provider_account().retrieve_invoice(stripe_invoice_id), seen=row.version if row else 0
+            provider_account().retrieve_invoice(stripe_invoice_id, payments=True),
+            seen=row.version if row else 0,
         )
 
     return look_until_current(attempt)
@@ -137,6 +138,11 @@ def copy_figures(row: StripeFigures, fresh: StripeInvoice) -> None:
     row.tax_cents = fresh.tax
     row.paid_cents, row.remaining_cents = fresh.amount_paid, fresh.amount_remaining
     row.off_stripe_cents = fresh.amount_off_stripe
+    if fresh.payments is not None:
+        row.payments = [
+            {"at": one.at.isoformat(), "cents": one.amount, "stripe": one.through_stripe}
+            for one in fresh.payments
+        ]
     row.credited_unpaid_cents, row.credited_paid_cents = fresh.credited_unpaid, fresh.credited_paid
     row.hosted_invoice_url, row.invoice_pdf = fresh.hosted_invoice_url or "", fresh.invoice_pdf or ""
     row.finalized_at, row.paid_at, row.due_at = fresh.finalized_at, fresh.paid_at, fresh.due_date

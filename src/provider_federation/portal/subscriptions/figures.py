@@ -33,7 +33,8 @@ class StripeFigures(models.Model):
     `total` was billed; `total - credited_unpaid - due` went over the customer's balance (a total below the
     minimum charge, a credit from before); `due` is `paid + remaining`; of what Stripe calls paid,
     `off_stripe` never passed through the account. `credited_paid` was given back, or to the balance, after
-    payment. `tax` is the part of `total` that is tax, as Stripe reckoned it.
+    payment. `tax` is the part of `total` that is tax, as Stripe reckoned it. `payments` is what `paid` was paid
+    by, oldest first: `{at, cents, stripe}` with Stripe's own time, as of when it was last asked for.
     `version` goes up with every write: whoever fetched before the last write fetches again.
     """
 
@@ -42,6 +43,7 @@ class StripeFigures(models.Model):
     currency = models.CharField(max_length=3)
     total_cents = models.BigIntegerField(default=0)
     tax_cents = models.BigIntegerField(default=0)
+    payments = models.JSONField(default=list, blank=True)
     due_cents = models.BigIntegerField(default=0)
     paid_cents = models.BigIntegerField(default=0)
     off_stripe_cents = models.BigIntegerField(default=0)

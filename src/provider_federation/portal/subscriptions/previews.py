@@ -7,7 +7,7 @@ when it was made, under our signature. The change is carried out with exactly th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,7 +48,9 @@ class Preview:
     `amount_now_cents` is charged when the change is carried out (0 when nothing is), `total_now_cents` is
     that invoice's total, below 0 when a credit is left over for later. `amount_next_cents` is the renewal
     after it, at `next_at` (None when there is none). `effective_at` is when the plan is in force once it is
-    paid.
+    paid. `tax_now_cents` and `tax_next_cents` are the tax inside of both, as Stripe reckoned it. `before_tax`:
+    nobody has reckoned it yet (from BASE there is nothing in Stripe to preview), both are None, and Stripe
+    adds what it charges to the first invoice.
     """
 
     from_plan: str
@@ -63,8 +65,14 @@ class Preview:
     next_at: datetime | None
     effective_at: datetime
     expires_at: datetime
+    tax_now_cents: int | None
+    tax_next_cents: int | None
     lines: tuple[PreviewLine, ...]
     token: str = ""
+
+    @property
+    def before_tax(self) -> bool:
+        return self.tax_now_cents is None
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def preview_change(row: Subscription, wish: Wish, *, at: datetime | None = None)
     if row.stripe_subscription_id is None:
         now, following = _from_price_list(row, wish.plan, moment)
     elif wish.kind == ChangeKind.CANCEL:
-        now, following = _of_cancellation(row, wish, moment), _Bill(0, 0, None)
+        now, following = _of_cancellation(row, wish, moment), _NOTHING
     else:
         now, following = _of_change(row, wish, moment)
     preview = Preview(
@@ -112,6 +120,8 @@ def preview_change(row: Subscription, wish: Wish, *, at: datetime | None = None)
         next_at=following.at,
         effective_at=moment if wish.now else row.current_period_end or moment,
         expires_at=clock.now() + timedelta(seconds=settings.PREVIEW_SECONDS),
+        tax_now_cents=now.tax,
+        tax_next_cents=following.tax,
         lines=now.lines or following.lines,
     )
     return _sealed(row, preview)
@@ -148,6 +158,10 @@ class _Bill:
     total: int
     at: datetime | None
     lines: tuple[PreviewLine, ...] = ()
+    tax: int | None = None
+
+
+_NOTHING = _Bill(0, 0, None, tax=0)
 
 
 def _of_change(row: Subscription, wish: Wish, moment: datetime) -> tuple[_Bill, _Bill]:
@@ -157,17 +171,17 @@ def _of_change(row: Subscription, wish: Wish, moment: datetime) -> tuple[_Bill, 
         details = {"items": items, "proration_behavior": wish.proration, "proration_date": _seconds(moment)}
         now = _billed(provider_account().preview_change(stripe_id, details))
         renewal = provider_account().preview_change(stripe_id, {"items": items, "proration_behavior": "none"})
-        return now, _Bill(renewal.total, renewal.total, row.current_period_end)
+        return now, _Bill(renewal.total, renewal.total, row.current_period_end, tax=renewal.tax)
     details = {"items": items, "proration_behavior": "none"}
     if wish.proration == Proration.CREATE_PRORATIONS:
         details |= {"proration_behavior": wish.proration, "proration_date": _seconds(moment)}
     following = _billed(provider_account().preview_change(stripe_id, details))
-    return _Bill(0, 0, None), _Bill(following.due, following.total, row.current_period_end, following.lines)
+    return _NOTHING, replace(following, at=row.current_period_end)
 
 
 def _of_cancellation(row: Subscription, wish: Wish, moment: datetime) -> _Bill:
     if wish.proration not in {Proration.ALWAYS_INVOICE, Proration.CREATE_PRORATIONS}:
-        return _Bill(0, 0, None)
+        return _NOTHING
     details: Mapping[str, Any] = {
         "cancel_now": True,
         "proration_behavior": "always_invoice",
@@ -177,7 +191,9 @@ def _of_cancellation(row: Subscription, wish: Wish, moment: datetime) -> _Bill:
 
 
 def _from_price_list(row: Subscription, plan: Plan, moment: datetime) -> tuple[_Bill, _Bill]:
-    """From BASE there is nothing in Stripe to preview: the first month's fee now, the next one after it."""
+    """From BASE there is nothing in Stripe to preview: the first month's fee now, the next one after it, both
+    before tax.
+    """
     del row
     line = PreviewLine(f"{plan.name}, the first month", plan.fee_cents, moment, None)
     return _Bill(plan.fee_cents, plan.fee_cents, moment, (line,)), _Bill(plan.fee_cents, plan.fee_cents, None)
@@ -188,7 +204,7 @@ def _billed(invoice: StripeInvoice) -> _Bill:
         PreviewLine(line.description or "", line.amount, line.period_start, line.period_end)
         for line in invoice.lines
     )
-    return _Bill(invoice.amount_due, invoice.total, None, lines)
+    return _Bill(invoice.amount_due, invoice.total, None, lines, invoice.tax)
 
 
 def _facts(row: Subscription) -> list[Any]:

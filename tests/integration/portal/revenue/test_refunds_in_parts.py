@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db.models import Count, Sum
 from tests.integration.portal.revenue.rig import FEBRUARY, run_jobs
@@ -104,3 +106,26 @@ def test_after_a_crash_anywhere_every_part_is_there_once(books, billed, monkeypa
     assert sum(one["amount"] for one in made) == 150 * (len(counted.met) + 1)
     with capsys.disabled():
         print(f"\n{len(counted.met)} crash points of a refund in two parts")
+
+
+def test_a_statement_dates_each_part_by_when_it_was_paid(books, billed, api, at):
+    at(datetime(2026, 3, 12, 9, tzinfo=UTC))
+    part(books, billed, 12_000)
+    at(datetime(2026, 3, 30, 9, tzinfo=UTC))
+    part(books, billed, 5_000)
+    at(datetime(2026, 4, 2, 9, tzinfo=UTC))
+    refresh_any_invoice(billed.stripe_invoice_id)  # seen for the first time in April
+    books.post(f"invoices/{billed.stripe_invoice_id}/pay", paid_out_of_band="true")
+    refresh_any_invoice(billed.stripe_invoice_id)
+
+    def entries(month):
+        answer = api.get(f"{BASE}/statements?clientOrgId=org_ada&period={month}").json()
+        (one,) = answer["statement"]["currencies"]
+        paid = [(e["at"][:10], e["text"], e["amountCents"]) for e in one["entries"] if e["kind"] == "payment"]
+        return paid, one["closingCents"]
+
+    assert entries("2026-03") == (
+        [("2026-03-12", "Payment", -12_000), ("2026-03-30", "Payment", -5_000)],
+        3_000,
+    )
+    assert entries("2026-04") == ([("2026-04-02", "Payment outside of Stripe", -3_000)], 0)

@@ -54,6 +54,7 @@ def check_upgrade(desk, at, settings, name):
     assert sorted(line["amountCents"] for line in preview["lines"]) == [-credit, charge]
     assert (preview["totalNowCents"], preview["amountNextCents"]) == (charge - credit, 29_700)
     assert preview["prorationDate"] == f"{change}Z"
+    assert (preview["beforeTax"], preview["taxNowCents"], preview["taxNextCents"]) == (False, 0, 0)
     at(moment(change) + timedelta(seconds=0 if name == "last second" else 90))
     done = desk.change(
         made, "ELITE", previewToken=preview["previewToken"], prorationDate=preview["prorationDate"]
@@ -292,6 +293,7 @@ def test_base_becomes_a_paid_plan_and_back(desk, grow):
     base = desk.subscribe(plan="BASE")
     preview = desk.previewed(base, "PRO")
     assert (preview["amountNowCents"], preview["amountNextCents"]) == (9_700, 9_700)
+    assert (preview["beforeTax"], preview["taxNowCents"], preview["taxNextCents"]) == (True, None, None)
     answer = desk.put(base, "PRO", previewToken=preview["previewToken"], paymentMethodId="pm_card_visa")
     assert (answer.status_code, answer.json()["subscription"]["planId"]) == (201, "PRO")
     assert desk.put(base, "PRO").json()["reused"] is True

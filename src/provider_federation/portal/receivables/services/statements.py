@@ -145,19 +145,36 @@ def _entries(instance: Instance) -> Iterator[Entry]:
 def _of_invoice(row: Receivable) -> Iterator[Entry]:
     assert row.finalized_at is not None
     text = (
-        f"Usage in {row.period}" if isinstance(row, UsageInvoice) else f"Subscription {row.subscription.plan}"
+        f"Usage in {row.period}"
+        if isinstance(row, UsageInvoice)
+        else f"Subscription {row.subscription.get_plan_display()}"
     )
     yield _entry(row.finalized_at, "invoice", row, text, row.total_cents)
     if row.status == UsageStatus.VOID:
         left = row.total_cents - row.credited_unpaid_cents
         yield _entry(row.voided_at or row.finalized_at, "void", row, "Voided", -left)
         return
-    paid_at, through = row.paid_at or row.seen_at or row.finalized_at, row.paid_cents - row.off_stripe_cents
-    if through:
-        yield _entry(paid_at, "payment", row, "Payment", -through)
-    if row.off_stripe_cents:
-        yield _entry(paid_at, "payment", row, "Payment outside of Stripe", -row.off_stripe_cents)
+    yield from _paid(row)
     yield from _written_off(row)
+
+
+def _paid(row: Receivable) -> Iterator[Entry]:
+    """Each payment at the time that Stripe gives it; where the payments known do not make up what is paid, one
+    entry at the time when the invoice was paid, or seen to be paid in part.
+    """
+    outside = "Payment outside of Stripe"
+    if sum(one["cents"] for one in row.payments) == row.paid_cents:
+        for one in row.payments:
+            text = "Payment" if one["stripe"] else outside
+            yield _entry(datetime.fromisoformat(one["at"]), "payment", row, text, -one["cents"])
+        return
+    at = row.paid_at or row.seen_at or row.finalized_at
+    assert at is not None
+    through = row.paid_cents - row.off_stripe_cents
+    if through:
+        yield _entry(at, "payment", row, "Payment", -through)
+    if row.off_stripe_cents:
+        yield _entry(at, "payment", row, outside, -row.off_stripe_cents)
 
 
 def _written_off(row: Receivable) -> Iterator[Entry]:

@@ -47,7 +47,7 @@ def refresh_any_invoice(stripe_invoice_id: str) -> UsageInvoice | SubscriptionIn
     def attempt() -> UsageInvoice | SubscriptionInvoice:
         usage = UsageInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
         fee = SubscriptionInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).first()
-        fresh = provider_account().retrieve_invoice(stripe_invoice_id)
+        fresh = provider_account().retrieve_invoice(stripe_invoice_id, payments=True)
         if fresh.subscription_id:
             if not Subscription.objects.filter(stripe_subscription_id=fresh.subscription_id).exists():
                 # Its first invoice may be told of before our own answer was stored: its metadata names the row.
