@@ -105,8 +105,8 @@ def _route() -> Any:
 class _Unanswering(Gate):
     """A gate whose answers go out as the app made them."""
 
-    def verify(self, request: Request, fields: Any) -> tuple[Principal, None] | None:
-        proven = super().verify(request, fields)
+    def verify(self, request: Request, fields: Any, count: int) -> tuple[Principal, None] | None:
+        proven = super().verify(request, fields, count)
         return proven and (proven[0], None)
 
 

@@ -62,8 +62,12 @@ class FederationMiddleware:
                 if message["type"] != "http.request" or message.get("more_body", False):
                     message = await whole(message, receive, gate.most_body())
                 head, verify = head_of(scope, fields, gate.prefix, message.get("body", b"")), gate.verify
-                headers = scope["headers"]
-                proven = await to_thread(verify, head, headers) if gate.blocking else verify(head, headers)
+                count = len(scope["headers"])
+                proven = (
+                    await to_thread(verify, head, fields, count)
+                    if gate.blocking
+                    else verify(head, fields, count)
+                )
             if message is None or proven is None:
                 proven, message = await in_steps(gate, scope, fields, receive, message)
             scope[SCOPE_KEY], signer = proven

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, AnyStr, Required, TypedDict, TypeVar
 
 from provider_federation.protocol import (
@@ -26,7 +26,7 @@ from provider_federation.protocol import (
 from provider_federation.protocol.claims import Claim
 from provider_federation.protocol.core import check_head, finish, verify_fields
 from provider_federation.protocol.fields import content_digest
-from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation, read_fields
+from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
 from provider_federation.protocol.responses import asked_by, sign_bytes
 
 T = TypeVar("T")
@@ -133,21 +133,21 @@ class Gate:
         return self.enabled and carries_federation(names)
 
     def verify(
-        self, request: Request, fields: Collection[tuple[bytes, bytes]]
+        self, request: Request, fields: Mapping[bytes, bytes], count: int
     ) -> tuple[Principal, Key | None] | None:
         """The principal and the key to answer with, for a request whose body is there; Refused.
 
         The same as `check_head`, `admit` and `signer`, and quicker; where it gives None these have to look. Its
-        headers are in `fields`, and `request.headers` is not looked at.
+        `count` headers are in `fields`, and `request.headers` is not looked at.
         """
-        ring, policy = self.keyring, self.policy
+        if not request.authority:
+            return None
+        ring, now = self.keyring, self.now
         try:
-            headers = read_fields(fields, policy)
-            if headers is None or not request.authority:
-                return None
             principal = verify_fields(
-                request, headers, ring, policy, now=self.now(), replay=self.replay, ratchet=self.ratchet
-            )
+                request, fields, count, ring, self.policy,
+                now=now(), replay=self.replay, ratchet=self.ratchet,
+            )  # fmt: skip
             if principal is None:
                 return None
             key = ring.get(principal.key_id) if principal.scheme == "v2" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,9 +15,9 @@ SAID = ("x-provider-scope", "x-provider-org", "x-provider-instance")
 _MODERN = ("signature-input", "signature")
 _COVERED = ("idempotency-key", "content-digest", "content-type")
 _CLOSER_LOOK = frozenset({"content-encoding", "transfer-encoding"})
-_MOST_SHAPES, _MOST_NAMES = 256, 40
+_MOST_SHAPES, _MOST_NAMES, _LONGEST_NAMES = 256, 40, 2048
 
-N = TypeVar("N", str, bytes)
+N = TypeVar("N", bound=Sized)
 T = TypeVar("T")
 
 
@@ -29,7 +29,7 @@ class _Remembered(dict[tuple[N, ...], T], Generic[N, T]):
 
     def __missing__(self, names: tuple[N, ...]) -> T:
         made = self._make(names)
-        if len(names) <= _MOST_NAMES:
+        if len(names) <= _MOST_NAMES and sum(map(len, names)) <= _LONGEST_NAMES:
             if len(self) >= _MOST_SHAPES:
                 self.clear()
             self[names] = made
