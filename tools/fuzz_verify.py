@@ -44,7 +44,7 @@ with atheris.instrument_imports(include=["provider_federation.protocol"]):
         verify,
         verify_response,
     )
-    from provider_federation.protocol.core import check_head, finish
+    from provider_federation.protocol.core import check_head, finish, verify_fields
 
 from tools import vector_making as making
 from tools import vector_refusals, vectors
@@ -148,7 +148,7 @@ def _verified(request: Request) -> None:
         raise AssertionError("the same request was accepted twice")
 
 
-def _outcome(check: Callable[[], Principal]) -> Principal | str:
+def _outcome(check: Callable[[], Principal | None]) -> Principal | str | None:
     try:
         return check()
     except Refused as refused:
@@ -156,13 +156,24 @@ def _outcome(check: Callable[[], Principal]) -> Principal | str:
 
 
 def _hold_against_the_long_way(request: Request) -> None:
-    """`verify` in one go, and in the two steps of an adapter that has the body already: the same answer."""
+    """`verify` in one go, in the two steps of an adapter that has the body already, and from headers as bytes, where
+    that says anything: the same answer.
+    """
     at_once = _outcome(lambda: verify(request, KEYRING, POLICY, now=NOW))
     in_steps = _outcome(
         lambda: finish(check_head(request, KEYRING, POLICY, NOW), request.body, POLICY, now=NOW, replay=None)
     )
     if at_once != in_steps:
         raise AssertionError(f"one way says {at_once}, the other {in_steps}")
+    from_bytes = _outcome(lambda: _from_bytes(request))
+    if from_bytes not in {None, in_steps}:
+        raise AssertionError(f"from bytes it is {from_bytes}, else {in_steps}")
+
+
+def _from_bytes(request: Request) -> Principal | None:
+    sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers]
+    bare = replace(request, headers=[])
+    return verify_fields(bare, dict(sent), len(sent), KEYRING, POLICY, now=NOW, replay=None, ratchet=None)
 
 
 def _hold_against_a_second_reading(request: Request) -> None:
