@@ -77,6 +77,30 @@ def seed(
     typer.echo(f"{made.ai_events} AI usage events.")
 
 
+@app.command("use-ai")
+def use_ai(
+    kind: Annotated[str, typer.Argument(help="Which AI feature: draft, summary …")],
+    *,
+    cost: Annotated[str, typer.Option(help="What it costs in dollars, exactly: 0.0123.")],
+    calls: Annotated[int, typer.Option(help="How many calls together.", min=1, max=1_000_000)] = 1,
+    made: Annotated[bool, typer.Option("--made", help="It was made already: record it in any case.")] = False,
+) -> None:
+    """Take AI credits and record the use; refused with plan_limit_reached when the month has none left."""
+    _set_up()
+    _require_migrated()
+    from provider_federation.instance.usage import services
+    from provider_federation.kit.problem import Problem
+    from provider_federation.money import MoneyError, parse_decimal
+
+    try:
+        dollars = parse_decimal(cost)
+    except MoneyError as error:
+        raise Problem(400, error.code, error.message) from None
+    take = services.record_ai_usage if made else services.use_ai
+    event = take(kind, cost=dollars, calls=calls)
+    typer.echo(f"{event.calls} AI calls recorded.")
+
+
 @app.command("apply-events")
 def apply_events(
     parked: Annotated[bool, typer.Option("--parked", help="Also those that were given up.")] = False,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import runpy
 import socket
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,28 @@ def test_from_nothing_to_data_and_people(run: Any, tmp_path: Path) -> None:
     assert "0 applied" in run("apply-events").stdout
     secrets_file = tmp_path / "data" / "development-secrets.json"
     assert secrets_file.stat().st_mode & 0o077 == 0
+
+
+def test_ai_calls_beyond_what_the_provider_told_are_refused(run: Any, tmp_path: Path) -> None:
+    assert run("migrate").returncode == 0
+    assert run("use-ai", "draft", "--cost", "0.5", "--calls", "7").stdout == "7 AI calls recorded.\n"
+    with closing(sqlite3.connect(tmp_path / "data" / "instance.sqlite3")) as database, database:
+        database.execute(
+            "INSERT INTO entitlements_entitlement (id, version, plan, state, leads, users, ai_credits, support, "
+            "valid_from, received_at) VALUES (1, 1, 'BASE', 'base', 100, 3, 8, 'community', ?, ?)",
+            ("2026-01-01 00:00:00", "2026-01-01 00:00:00"),
+        )
+    assert run("use-ai", "draft", "--cost", "0.1").returncode == 0
+    over = run("use-ai", "draft", "--cost", "0.1")
+    assert (over.returncode, "plan_limit_reached" in over.stderr, "Traceback" in over.stderr) == (
+        2,
+        True,
+        False,
+    )
+    assert run("use-ai", "draft", "--cost", "0.1", "--made").returncode == 0
+    for wrong in ("1e3", "-1", "ten", "0.1234567890123"):
+        refused = run("use-ai", "draft", f"--cost={wrong}", "--made")
+        assert (refused.returncode, "bad_amount" in refused.stderr) == (2, True)
 
 
 def test_a_taken_port_is_one_clear_line(run: Any) -> None:

@@ -16,7 +16,7 @@ from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.people.models import Person
 from provider_federation.instance.people.services import add_person, set_active
 from provider_federation.instance.usage.models import AiUsageEvent
-from provider_federation.instance.usage.services import check_ai_credits, record_ai_usage
+from provider_federation.instance.usage.services import check_ai_credits, record_ai_usage, use_ai
 from provider_federation.kit.problem import Problem
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -149,10 +149,14 @@ def test_an_ai_call_over_the_plan_is_refused_before_it_and_recorded_if_it_was_ma
     with pytest.raises(Problem) as refused:
         check_ai_credits()
     assert refused.value.code == "plan_limit_reached"
+    with pytest.raises(Problem) as refused:
+        use_ai("draft", cost=Decimal("0.01"))
+    assert (refused.value.status, refused.value.details["limit"]) == (409, "aiCredits")
+    assert AiUsageEvent.objects.count() == 1
     record_ai_usage("draft", cost=Decimal("0.01"), calls=2)
     assert sum(event.calls for event in AiUsageEvent.objects.all()) == 7
     entitle(2, limits={"aiCredits": None})
-    check_ai_credits()
+    use_ai("draft", cost=Decimal("0.01"))
 
 
 def test_the_owner_sees_the_plan_and_the_restriction(entitle: Callable[..., None]) -> None:

@@ -61,12 +61,17 @@ def store_entitlement(told: Told) -> bool:
     return made
 
 
+def hold_allowed() -> Entitlement | None:
+    """What the provider told, held until the caller's transaction ends: who takes of it takes turns."""
+    return Entitlement.objects.select_for_update().filter(pk=ONLY_ROW).first()
+
+
 def check_users(person: Person) -> None:
     """Problem 409 `plan_limit_reached` when one more person who can sign in is over the plan. Who is active
     already stays so, also when the plan becomes smaller.
     """
     with transaction.atomic():  # held to the end of the caller's: two new people take turns
-        row = Entitlement.objects.select_for_update().filter(pk=ONLY_ROW).first()
+        row = hold_allowed()
     if row is None or row.users is None:
         return
     others = Person.objects.filter(is_active=True)

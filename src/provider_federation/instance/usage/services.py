@@ -6,9 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
+from django.db import transaction
 
 from provider_federation.instance.entitlements.queries import allowed_now
-from provider_federation.instance.entitlements.services import over_plan
+from provider_federation.instance.entitlements.services import hold_allowed, over_plan
 from provider_federation.instance.usage.models import HIGHEST_COST_PICO, PICO, AiUsageEvent
 from provider_federation.instance.usage.queries import ai_usage
 from provider_federation.kit import clock
@@ -27,11 +28,23 @@ def record_ai_usage(kind: str, *, cost: Decimal, calls: int = 1, at: datetime | 
     return AiUsageEvent.objects.create(kind=kind, calls=calls, cost_pico=_pico(cost), at=at or clock.now())
 
 
-def check_ai_credits(calls: int = 1) -> None:
-    """Ask before an AI call: Problem 409 `plan_limit_reached` when the month's credits are used up.
+def use_ai(kind: str, *, cost: Decimal, calls: int = 1) -> AiUsageEvent:
+    """The app's door to its AI features: the credits are looked at and taken together, so that two at once
+    never share the last one. Problem 409 `plan_limit_reached`, and then nothing is recorded.
 
-    What was used is recorded all the same, whatever the plan: a cost that arose is never lost.
+    A call that was made whatever the plan says goes to `record_ai_usage`: a cost that arose is never lost.
     """
+    with transaction.atomic():
+        check_ai_credits(calls)
+        return record_ai_usage(kind, cost=cost, calls=calls)
+
+
+def check_ai_credits(calls: int = 1) -> None:
+    """Ask before an AI call: Problem 409 `plan_limit_reached` when the month's credits are used up. In a
+    transaction the answer holds until its end.
+    """
+    with transaction.atomic():
+        hold_allowed()
     allowed = allowed_now()
     limit = allowed.limits.ai_credits
     if not allowed.told or limit is None:
