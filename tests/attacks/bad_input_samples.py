@@ -268,7 +268,9 @@ PORTAL = {
     "GET /api/provider/reports/{name}.csv": Sample(
         path={"name": "owed"}, query={"from": "2026-01", "to": "2026-02"}, reader=None
     ),
-    "GET /api/provider/billing/receivables": Sample(query={"clientOrgId": "org_acme", "limit": "20"}, reader=None),
+    "GET /api/provider/billing/receivables": Sample(
+        query={"clientOrgId": "org_acme", "limit": "20"}, reader=None
+    ),
     "GET /api/provider/billing/receivables/{stripe_invoice_id}": Sample(path=_RECEIVABLE, reader=None),
     "POST /api/provider/billing/receivables/{stripe_invoice_id}/credit-notes/preview": Sample(
         lambda _service: {
