@@ -24,7 +24,7 @@ def record(account: Any) -> Moment:
     invoices = {one.id: one for one in account.list_invoices()}
     notes = [one.id for one in account.list_credit_notes()]
     return Moment(
-        {one: account.retrieve_invoice(one) for one in invoices},
+        {one: account.retrieve_invoice(one, payments=True) for one in invoices},
         {one.id: one for one in account.list_subscriptions()},
         {one: account.retrieve_credit_note(one) for one in notes},
         {one.id: one for one in account.list_refunds()},
@@ -44,7 +44,7 @@ class Recorded:
     def now(self) -> Moment:
         return self.moments[self.at]
 
-    def retrieve_invoice(self, key: str) -> Any:
+    def retrieve_invoice(self, key: str, *, payments: bool = False) -> Any:
         return self.now.invoices[key]
 
     def retrieve_subscription(self, key: str) -> Any:
