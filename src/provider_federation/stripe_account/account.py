@@ -81,9 +81,6 @@ class StripeAccount(Corrections, Subscribing):
             )
         )
 
-    def list_webhook_endpoints(self) -> list[StripeWebhookEndpoint]:
-        return [StripeWebhookEndpoint.read(item) for item in every(self._v1.webhook_endpoints.list, MOST)]
-
     def retrieve_event(self, event_id: str) -> StripeEvent:
         return StripeEvent.read(read(self._v1.events.retrieve, event_id))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -219,14 +218,6 @@ def summarise() -> Summary:
         },
         cancelling=alive.filter(cancel_at_period_end=True).count(),
     )
-
-
-def billed_between(instance: Instance, start: datetime, end: datetime) -> dict[str, int]:
-    """What subscriptions billed in `[start, end)`, by currency: finalised invoices that are not void."""
-    sums: dict[str, int] = defaultdict(int)
-    for invoice in billed_invoices(instance, start, end):
-        sums[invoice.currency] += invoice.total_cents
-    return dict(sums)
 
 
 def billed_invoices(instance: Instance, start: datetime, end: datetime) -> QuerySet[SubscriptionInvoice]:

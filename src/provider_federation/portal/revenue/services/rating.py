@@ -18,7 +18,7 @@ from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.revenue import queries
 from provider_federation.portal.revenue.models import Kind, UsageInvoice, UsageSnapshot, UsageStatus
 from provider_federation.portal.revenue.planned import ClientPlan, PlannedLine, lead_lines
-from provider_federation.portal.revenue.usage import Reading, pull_usage, usage_from_json, usage_to_json
+from provider_federation.portal.revenue.usage import Reading, usage_from_json, usage_to_json
 from provider_federation.portal.subscriptions.queries import ai_terms_for, plan_in_force
 
 Read = Callable[[Instance, Period], Reading]
@@ -51,11 +51,6 @@ def months_to_read(instance: Instance, period: Period) -> list[Period]:
         before.append((before or [period])[-1].previous())
     settled = _settled(instance, [one.label for one in before])
     return [period, *(one for one in before if one.label in settled)]
-
-
-def read_client(instance: Instance, period: Period, *, read: Read = pull_usage) -> list[Reading]:
-    """The readings of `months_to_read`, in its order. Raises `UsageUnavailable`."""
-    return [read(instance, month) for month in months_to_read(instance, period)]
 
 
 def plan_client(

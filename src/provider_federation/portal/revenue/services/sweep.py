@@ -91,11 +91,6 @@ def schedule_sweep() -> bool:
     return bool(claimed)
 
 
-def last_sweep() -> StripeSweep | None:
-    """When it was, and what it found."""
-    return StripeSweep.objects.filter(pk=_ROW).first()
-
-
 def _times(begun: datetime, **more: object) -> dict[str, object]:
     every = timedelta(seconds=settings.PROVIDER_STRIPE_SWEEP_SECONDS)
     return {"due_at": begun + every, "started_at": begun, **more}
