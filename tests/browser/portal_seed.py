@@ -415,7 +415,7 @@ def _events() -> Any:
             received_at=_now() - timedelta(minutes=at),
             attempts=1,
             state=state,
-            error="StripeFailed: the API key is not accepted" if state == "parked" else "",
+            error="Stripe: the API key is not accepted" if state == "parked" else "",
         )
     raise_alert("unknown_customer", "cus_unknown", "An event for a customer that no client has: cus_unknown.")
     return StripeEvent.objects.get(state="parked")

@@ -67,7 +67,7 @@ def test_a_parked_event_is_listed_sent_round_again_and_applied(parked, billed, a
         billed.stripe_invoice_id,
     )
     assert item["attempts"] == event_services.STRIPE_ATTEMPTS
-    assert "StripeFailed" in item["error"]
+    assert "Stripe: " in item["error"]
     assert "payload" not in item
     status, answer = post(api, f"/{parked.event_id}")
     assert (status, answer["retried"], answer["event"]["state"]) == (200, True, "pending")

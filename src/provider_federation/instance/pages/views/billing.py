@@ -34,7 +34,7 @@ class Coming:
 @page("billing.manage")
 def billing(request: HttpRequest) -> HttpResponse:
     """What a window holds that can be billed, and the drafts that hold the rest of it."""
-    form = WindowForm(request.GET)
+    form = WindowForm(request.GET or {"range": "d30"})
     if not form.is_valid():
         return render(request, "instance/billing.html", {"form": form}, status=422)
     leads = services.preview_billable(form.window)

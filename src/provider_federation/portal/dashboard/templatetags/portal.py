@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from provider_federation.kit import clock
-from provider_federation.money import MoneyError, format_amount
+from provider_federation.money import PLANS, MoneyError, format_amount
 
 register = template.Library()
 
@@ -139,6 +139,29 @@ def spoken(code: str) -> str:
 
 
 @register.filter
+def told(kind: str) -> str:
+    """What happened, of the audit log: `receivables.refund_asked` is "Receivables: refund asked"."""
+    room, _, event = kind.partition(".")
+    return f"{spoken(room).capitalize()}: {spoken(event)}" if event else spoken(room).capitalize()
+
+
+@register.filter
+def plan(code: str) -> str:
+    """A plan as the price list names it: `ELITE` is "Elite"; one that is no plan of ours stays as it is."""
+    return PLANS[code].name if code in PLANS else code or "—"
+
+
+@register.filter
+def step(name: str) -> str:
+    """A step of the reminders as a person says it: `day -3` is "3 days before it is due"."""
+    days = int(name.removeprefix("day "))
+    if days == 0:
+        return "on the day it is due"
+    many = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+    return f"{many} before it is due" if days < 0 else f"{many} after it was due"
+
+
+@register.filter
 def who(actor: str) -> str:
     """`operator:ada@provider.example` is the address alone; of everybody else the kind is told too."""
     kind, _, name = actor.partition(":")
@@ -180,23 +203,25 @@ def stated(text: str) -> SafeString | str:
 
 
 @register.filter
-def facts(evidence: Mapping[str, Any], currency: str) -> list[tuple[str, str]]:
-    """What a line was rated from, as (name, words): `…Cents` is an amount, `cost` exact in `currency`'s major
-    units, `markup` a share.
+def facts(evidence: Mapping[str, Any], currency: str = "") -> list[tuple[str, str]]:
+    """Named values as (name, words): `…Cents` is an amount where the currency is known, `cost` exact in its
+    major units, `markup` a share. The currency may be one of the values.
     """
+    currency = currency or str(evidence.get("currency", ""))
     return [_fact(name, value, currency) for name, value in evidence.items()]
 
 
 def _fact(name: str, value: Any, currency: str) -> tuple[str, str]:
-    told = spoken(name.removesuffix("Cents"))
+    cents = bool(currency) and name.endswith(("Cents", "_cents"))
+    told = spoken(name[:-5].rstrip("_") if cents else name)
     told = told[:1].upper() + told[1:]
     if value is None:
         return told, "—"
-    if name.endswith("Cents"):
+    if cents:
         return told, money(int(value), currency)
     if name == "cost":
-        return told, f"{value} {currency.upper()}"
-    return told, f"{Decimal(value) * 100:f} %" if name == "markup" else str(value)
+        return told, f"{value} {currency.upper()}".strip()
+    return told, f"{(Decimal(value) * 100).normalize():f} %" if name == "markup" else str(value)
 
 
 @register.filter

@@ -66,7 +66,7 @@ class CreditForm(forms.Form):
                 required=False,
                 max_length=20,
                 label=line.description[:120],
-                help_text=f"At most {left}, without tax. Empty: nothing of this line.",
+                help_text=f"At most {left}, without tax.",
             )
         self.fields = {**amounts, **self.fields}
         if invoice.status != "paid":
@@ -106,6 +106,7 @@ class RefundForm(forms.Form):
     def __init__(self, invoice: Receivable, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.fields["reference"].initial = str(uuid4())
+        self.fields["amount"].label = f"Amount in {invoice.currency.upper()}"
         self.invoice = invoice
 
     def clean(self) -> dict[str, Any]:

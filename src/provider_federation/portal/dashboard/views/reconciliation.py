@@ -107,6 +107,7 @@ def reconciliation(request: HttpRequest, report_id: uuid.UUID) -> HttpResponse:
         listing=Listing(request, rows, _ROWS),
         counts=[_Count(CLASSES[one], count) for one, count in view.counts.items()],
         kind=CLASSES.get(kind),
+        repairable=bool(kind and services.repairable(report, kinds=[kind])),
         client=client,
         export_query=address(request.GET),
         repairs=REPAIRS,

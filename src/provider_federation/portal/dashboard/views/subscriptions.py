@@ -51,7 +51,7 @@ _COLUMNS = (
     Column("plan", "Plan", "plan"),
     Column("status", "Status", "status"),
     Column("fee", "Fee a month", "fee_cents", right=True),
-    Column("end", "Paid until", "current_period_end"),
+    Column("end", "Period ends", "current_period_end"),
     Column("created", "Since", "created_at"),
     Column("", ""),
 )

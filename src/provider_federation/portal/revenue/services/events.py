@@ -237,8 +237,9 @@ def _foreign(event: StripeEvent, foreign: Foreign) -> None:
 
 def _failed(event: StripeEvent, error: Exception, *, for_good: bool) -> None:
     event.refresh_from_db()
-    text = f"{type(error).__name__}: {error}"[:500]
-    most = STRIPE_ATTEMPTS if isinstance(error, StripeFailed) else MOST_ATTEMPTS
+    ours = not isinstance(error, StripeFailed)
+    text = (f"{type(error).__name__}: {error}" if ours else f"Stripe: {error}")[:500]
+    most = MOST_ATTEMPTS if ours else STRIPE_ATTEMPTS
     if not for_good and event.attempts < most:
         StripeEvent.objects.filter(pk=event.pk).update(error=text)
         raise error
