@@ -14,13 +14,14 @@ from tests.attacks.bad_input_world import Service, running
 @pytest.fixture(scope="session")
 def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with ExitStack() as stack:
-        started: dict[str, Service] = {}
+        started: dict[str, Service | None] = {}
 
         def get(name: str) -> Service:
             if name not in started:
+                started[name] = None  # tried once: what does not come up fails every other test at once
                 folder = tmp_path_factory.mktemp(name)
                 started[name] = stack.enter_context(running(name, folder, os.environ["TEST_POSTGRES_URL"]))
-            return started[name]
+            return started[name] or pytest.fail(f"{name} did not come up")
 
         yield get
 
