@@ -199,7 +199,8 @@ class Portal:
         after = [_used(one.pid) for one in processes]
         for process in processes:
             stop(process)
-        assert not run.items.exclude(state="billed").exists()
+        left = set(run.items.exclude(state="billed").values_list("state", "hold_code", "hold_reason"))
+        assert not left, left
         spent = sum(b[0] - a[0] for a, b in zip(before, after, strict=True))
         grown = max(b[1] - a[1] for a, b in zip(before, after, strict=True))
         return Done(took, spent, made, grown)
