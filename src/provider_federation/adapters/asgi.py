@@ -80,14 +80,15 @@ class FederationMiddleware:
         except ConnectionError:
             return  # the caller left in the middle of the body; nobody waits for an answer
         else:
-            drop_other_identities(scope, fields)
+            if b"cookie" in fields or b"authorization" in fields:
+                drop_other_identities(scope)
             again = replaying(message, receive)
             if signer is None:
                 await self.app(scope, again, send)
                 return
             signing = SigningSend(scope, send, gate, fields[b"signature"], signer)
             try:
-                await self.app(scope, again, signing)
+                await self.app(scope, again, signing.send)
             finally:
                 if not signing.is_done:
                     await signing.close()

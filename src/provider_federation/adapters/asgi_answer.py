@@ -26,16 +26,16 @@ def _messages(response: Response, method: str) -> tuple[Message, Message]:
 
 
 class SigningSend:
-    """A `send` that holds the app's answer until it is whole, and then sends it as the gate completes it.
+    """Its `send` holds the app's answer until it is whole, and then sends it on as the gate completes it.
 
     An answer over the gate's `max_answer` is not held any further: a signed 500 goes out in its place, and the
     app is told by an OSError that nobody reads on, as ASGI has it. `asked` is the request's Signature.
     """
 
-    __slots__ = ("_asked", "_gate", "_held", "_method", "_send", "_signer", "_start", "is_done")
+    __slots__ = ("_asked", "_gate", "_held", "_method", "_out", "_signer", "_start", "is_done")
 
     def __init__(self, scope: Scope, send: Send, gate: Gate, asked: bytes, signer: Key) -> None:
-        self._send, self._gate, self._signer = send, gate, signer
+        self._out, self._gate, self._signer = send, gate, signer
         self._method, self._asked = scope["method"], asked
         self._start: Message = {}
         self._held = bytearray()
@@ -46,7 +46,7 @@ class SigningSend:
                 name: value for name, value in extensions.items() if not name.startswith("http.response")
             }
 
-    async def __call__(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         """One message of the app."""
         if self.is_done:
             raise OSError("the answer was sent")
@@ -61,8 +61,8 @@ class SigningSend:
             if is_over or is_last:
                 start, rest = self._too_large(body) if is_over else self._signed(bytes(body))
                 self.is_done = True
-                await self._send(start)
-                await self._send(rest)
+                await self._out(start)
+                await self._out(rest)
             if is_over:
                 raise OSError("the answer was too large")
 
@@ -90,4 +90,4 @@ class SigningSend:
         """The app is done, or has raised, and left its answer unfinished."""
         self.is_done = True
         for message in _messages(self._gate.failed(self._request(), self._signer), self._method):
-            await self._send(message)
+            await self._out(message)

@@ -40,10 +40,9 @@ def head_of(scope: Scope, fields: Fields, prefix: str, body: bytes) -> Request:
     return Request(scope["method"], target, authority, [], body, peer)
 
 
-def drop_other_identities(scope: Scope, fields: Fields) -> None:
+def drop_other_identities(scope: Scope) -> None:
     """A proven request acts as its key and as nobody else."""
-    if b"cookie" in fields or b"authorization" in fields:
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
+    scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OTHER_IDENTITIES]
 
 
 def is_small(fields: Fields) -> bool:
