@@ -92,7 +92,10 @@ def verify(
     expected = "sha256:" + key.mac(payload).hexdigest() if algorithm == "sha256" else tag_of(key, payload)
     if not compare_digest(expected, tag):
         raise Wrong
-    principal = _principal(shape, headers, key, policy)
+    principal: Principal
+    last_shape, last_policy, last_said, principal = key.last
+    if last_shape is not shape or last_policy is not policy or last_said != shape.said(headers):
+        principal = _principal(shape, headers, key, policy)
     if replay is not None or ratchet is not None:
         token = None if method in SAFE_METHODS else tag
         remember(key, "legacy", token, signed_at + policy.skew, now, replay, ratchet)
@@ -137,7 +140,10 @@ def _verify_v2(
         policy.authorities and headers["@authority"] not in policy.authorities
     ):
         raise Unclear
-    principal = _principal(shape, sent, key, policy)
+    principal: Principal
+    last_shape, last_policy, last_said, principal = key.last
+    if last_shape is not shape or last_policy is not policy or last_said != shape.said(sent):
+        principal = _principal(shape, sent, key, policy)
     if replay is not None or ratchet is not None:
         remember(key, "v2", nonce, expires + policy.skew, now, replay, ratchet)
     return principal
@@ -219,14 +225,14 @@ def _is_text(headers: dict[str, str]) -> bool:
 
 def _principal(shape: Shape, sent: dict[str, str], key: Key, policy: Policy) -> Principal:
     """Who a good signature of `key` speaks for. Most say what the one before said: that answer is kept with the key."""
-    said = shape.said(sent)
-    principal: Principal
-    last_shape, last_policy, last_said, principal = key.last
-    if last_shape is shape and last_policy is policy and last_said == said:
-        return principal
     headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
     principal = _make_principal(headers, key, policy)
-    key.__dict__["last"] = shape, policy, said, principal  # one step, so that no thread sees half of it
+    key.__dict__["last"] = (
+        shape,
+        policy,
+        shape.said(sent),
+        principal,
+    )  # one step, so that no thread sees half of it
     return principal
 
 
