@@ -138,6 +138,8 @@ def _fault(event: AuditEvent, expected: int, previous: str) -> str:
 
 def _line(text: str) -> str:
     """One line without control characters: a typed name cannot forge a second line in an export."""
+    if text.isprintable():
+        return text[:_LONGEST_NAME]
     return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST_NAME]
 
 

@@ -66,11 +66,14 @@ def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Orde
     clients = Instance.objects.select_for_update(no_key=True).filter(
         pk__in=[one.instance_id for one in items]
     )
-    instances = {one.pk: one for one in clients.order_by("pk")}
+    instances = {one.pk: one for one in clients.order_by("pk").only("org_id", "currency")}
     ready = BillingPlanItem.objects.select_for_update().filter(
         pk__in=[item.pk for item in items], state=ItemState.READY, invoice=None
     )
-    fresh = {item.instance_id: item for item in ready.order_by("pk")}
+    fresh = {
+        item.instance_id: item
+        for item in ready.order_by("pk").only("instance_id", "usage", "usage_digest", "lines")
+    }
     rows = first_invoices([instances[key] for key in fresh], month(run.period), run.executed_by[:254])
     if not rows:
         return []

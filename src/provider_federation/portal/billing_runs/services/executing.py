@@ -121,7 +121,7 @@ def execute_items(run_id: UUID, item_ids: Sequence[int]) -> None:
     """Bill those of these items that are still to be billed, then close the run if they were its last."""
     run = BillingRun.objects.get(pk=run_id)
     rows = BillingPlanItem.objects.filter(pk__in=item_ids, run=run, state__in=UNDER_WAY)
-    items = list(rows.select_related("instance").order_by("pk"))
+    items = list(rows.select_related("instance").order_by("pk").defer("lines", "over_limits"))
     fresh = [item for item in items if item.state == ItemState.READY and item.invoice_id is None]
     changed = usage_changed(run.period, fresh)
     same = [item for item in fresh if item.pk not in changed and _vouched(run, item)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -55,7 +56,8 @@ def order_together(pairs: Sequence[tuple[UsageInvoice, ClientPlan]], *, billing_
     insert_all([row for row, _ in pairs])
     lines = _freeze_lines([(row, plan.lines) for row, plan in pairs])
     _settle([(row.instance, plan.usage) for row, plan in pairs])
-    return [(row, [line for line in lines if line.invoice_id == row.pk]) for row, _ in pairs]
+    every = iter(lines)
+    return [(row, list(islice(every, len(plan.lines)))) for row, plan in pairs]
 
 
 def _fill(row: UsageInvoice, plan: ClientPlan, reasons: list[HeldReason], billing_run: UUID | None) -> None:
