@@ -6,12 +6,9 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +17,9 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
+from tests.processes import wait_for_port
 
+from provider_federation.demo.processes import free_ports
 from provider_federation.portal.directory import checks
 from provider_federation.portal.shim import Answered, Call, RefusedThere, Shim, Target, call_now
 from provider_federation.protocol import Key
@@ -62,15 +61,13 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
             for name, (place, command) in APPS.items()
         }  # fmt: skip
         for port, process in started.values():
-            _wait_for(port, process)
+            wait_for_port(process, port)
         yield {name: port for name, (port, _) in started.items()}
 
 
 @contextmanager
 def _running(folder: Path, command: list[str], data: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     environment |= ENVIRONMENT | {
         "PROVIDER_REPLAY_STORE": str(data / "used.sqlite3"), "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
@@ -81,18 +78,6 @@ def _running(folder: Path, command: list[str], data: Path) -> Iterator[tuple[int
             yield port, process
         finally:
             process.terminate()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            threading.Event().wait(0.02)
-        else:
-            return
-    raise RuntimeError("the example did not come up")
 
 
 def _target(port: int, key: Key = KEY) -> Target:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +11,9 @@ from typing import Any
 
 import pytest
 from tests.attacks.servers.wire import Served
+from tests.processes import wait_for_port
+
+from provider_federation.demo.processes import free_ports
 
 ROOT = Path(__file__).parents[3]
 SERVERS = {
@@ -30,34 +30,15 @@ ADAPTERS = [
 
 @contextmanager
 def _running(program: str) -> Iterator[list[int]]:
-    ports = [_free_port() for _ in range(2 if program == "uvicorn" else 1)]
+    ports = free_ports(2 if program == "uvicorn" else 1)
     command = [sys.executable, "-m", "tests.attacks.servers.serve", program, *map(str, ports)]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             for port in ports:
-                _wait_for(port, process)
+                wait_for_port(process, port)
             yield ports
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            threading.Event().wait(0.02)
-        else:
-            return
-    raise RuntimeError("the server did not come up")
 
 
 @pytest.fixture(scope="session")

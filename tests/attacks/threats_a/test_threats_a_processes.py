@@ -8,8 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.attacks.servers.wire import Served
 from tests.attacks.threats_a.world import BODY, ED25519, HMAC, LEGACY, MOVED, MOVES, at_once, signed
+from tests.processes import wait_for_port
 
 from provider_federation.demo.processes import free_ports
 from provider_federation.protocol import Request
@@ -31,22 +30,10 @@ def _worker(memory: Path) -> Iterator[tuple[Served, subprocess.Popen[bytes]]]:
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             served = Served("uvicorn", "echo", port)
-            _wait_for(served, process)
+            wait_for_port(process, port)
             yield served, process
         finally:
             process.kill()
-
-
-def _wait_for(served: Served, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            served.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        except OSError:
-            threading.Event().wait(0.02)
-        else:
-            return
-    raise RuntimeError("the worker did not come up")
 
 
 def _fifty(request: Request, *workers: Served) -> list[tuple[int, str | None]]:
