@@ -47,7 +47,7 @@ bench-transport: $(VENV)/.dev   ## the measurement behind the choice of the port
 bench-protocol: $(VENV)/.bench  ## signing and verifying beside bare cryptography, other libraries, and none; writes docs/performance.md
 	$(BIN)/python bench/protocol.py
 
-bench-asgi: $(VENV)/.bench      ## requests a second under uvicorn with verification and without, on three stacks
+bench-asgi: $(VENV)/.bench      ## requests a second under uvicorn with verification and without, on three stacks; writes docs/performance.md
 	$(BIN)/python bench/asgi.py
 
 bench-reports: $(VENV)/.dev   ## each report's time over 10,000 to 100,000 invoices; writes its section of docs/performance.md
