@@ -181,7 +181,7 @@ def running(http: str = "httptools", root_path: str = "", **options: Any) -> Ite
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not server.started and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     try:

@@ -48,7 +48,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60.0) -> None:
     deadline = clock.monotonic() + seconds
     pause = threading.Event()
     while clock.monotonic() < deadline:
@@ -203,7 +203,7 @@ class StripeDouble:
 
     def start(self) -> None:
         self._thread.start()
-        deadline = clock.monotonic() + 20
+        deadline = clock.monotonic() + 60
         while not self._server.started:
             assert clock.monotonic() < deadline
             threading.Event().wait(0.02)

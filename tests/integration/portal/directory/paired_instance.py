@@ -81,7 +81,7 @@ def real_instance(folder: Path, **more: str) -> Iterator[RealInstance]:
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline, pause = clock.monotonic() + 30, threading.Event()
+    deadline, pause = clock.monotonic() + 60, threading.Event()
     while clock.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):
             return
