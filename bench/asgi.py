@@ -1,6 +1,6 @@
 """What verification costs an ASGI app: a trivial handler under uvicorn, with the middleware and without it.
 
-    python bench/asgi.py [--rounds 41] [--requests 160]         make bench-asgi
+    python bench/asgi.py [--rounds 48] [--requests 160]         make bench-asgi
 
 Every server is a process of its own (uvicorn, one worker). Three stacks: a FastAPI route that reads its body, on
 httptools and uvloop, as `pip install "uvicorn[standard]"` gives; a bare ASGI function on h11 and asyncio, which is what
@@ -8,12 +8,12 @@ plain `pip install uvicorn` gives; and that function on httptools and uvloop, wh
 
 The load is prepared beforehand: each request is for the same URL, has a 2 KB body, is signed once with its own nonce (for
 legacy, at its own millisecond) and sent once, over 8 connections that stay open, by one process that only writes bytes
-and counts the answers. Servers with and without
-verification get requests of exactly the same bytes, in turn, round after round; `none again` is the same bare server a
-second time (A/A), which says how far to trust the rest. `verified` answers as the app does; `answer signed` is v2 as it
-is shipped (only ed25519 without a response key goes without). The memory of used requests is that of the process; the
-row `in SQLite` has the file that `from_environment` takes where nothing else is said, and a thread around it: there the
-disk, which has each request in hand before the handler runs, says how many a second there are, and no target is read.
+and counts the answers. Servers with and without verification get requests of exactly the same bytes, in every order,
+round after round; `none again` is the same bare server a second time (A/A), which says how far to trust the rest.
+`verified` answers as the app does; `answer signed` is v2 as it is shipped (only ed25519 without a response key goes
+without). The memory of used requests is that of the process; the row `in SQLite` has the file that `from_environment`
+takes where nothing else is said, and a thread around it: there the disk, which has each request in hand before the
+handler runs, says how many a second there are, and no target is read.
 
 The targets (TARGETS) are for requests a second with verification, of those without. They are read on the first stack:
 the trivial handler of a framework that somebody uses. For legacy they are read on sha256; for v2 on hmac-sha256, once
@@ -315,7 +315,7 @@ def _measure(server: Server, requests: list[bytes]) -> Sample:
     return Sample(len(requests) / seconds, (server.cpu_seconds() - before) / len(requests) * 1e6)
 
 
-def rows(rounds: int = 41, requests: int = 160, stacks: tuple[Stack, ...] = STACKS) -> list[Row]:
+def rows(rounds: int = 48, requests: int = 160, stacks: tuple[Stack, ...] = STACKS) -> list[Row]:
     """For each stack and kind of request: none, none again, verified."""
     found = []
     for stack, kind in itertools.product(stacks, KINDS):
@@ -330,10 +330,10 @@ def rows(rounds: int = 41, requests: int = 160, stacks: tuple[Stack, ...] = STAC
 
 def _rounds(servers: dict[str, Server], algorithm: str, rounds: int, count: int) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {name: [] for name in servers}
+    orders = list(itertools.permutations(servers))
     for number in range(rounds + 1):
         load = prepared(algorithm, BODY, count)
-        order = list(servers) if number % 2 else list(reversed(servers))
-        for name in order:
+        for name in orders[number % len(orders)]:
             sample = _measure(servers[name], load)
             if number:  # the first round warms up
                 samples[name].append(sample)
@@ -471,7 +471,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--rounds", type=int, default=48)
     parser.add_argument("--requests", type=int, default=160)
     options = parser.parse_args()
     found = rows(options.rounds, options.requests)
