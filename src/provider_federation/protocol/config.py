@@ -6,6 +6,7 @@ Anything that cannot be meant stops the process with a message that names the va
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -226,6 +227,8 @@ def _instant(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
     if not isinstance(value, str):
+        if not math.isfinite(value):  # JSON as Python reads it has NaN and Infinity
+            raise ValueError
         return float(value)
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:

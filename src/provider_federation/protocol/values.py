@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
@@ -178,6 +179,8 @@ class Policy:
         unknown = set(self.accept) - set(ALGORITHMS)
         if unknown:
             raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
+        if not 0 <= self.skew < math.inf:
+            raise ValueError("skew is a number of seconds")
         object.__setattr__(self, "authorities", tuple(map(normal_authority, self.authorities)))
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from provider_federation.protocol import Policy
 from provider_federation.protocol.config import ConfigurationError, read_environment
 
 GOOD = "kVx0fY9w2Jr7QmZt4Lp8"
@@ -228,3 +229,17 @@ def test_threat_087_the_response_key_is_nobody_elses():
 def test_a_verifier_has_no_business_with_a_signers_seed():
     keys = {"portal": {"algorithm": "ed25519", "secret": "3Kd0mXv9TzL4bHs8WnKq7Jc2mXv9TzL4bHs8WnKq7Jc="}}
     assert _refusal(_environment(keys)).code == "config_invalid"
+
+
+@pytest.mark.parametrize("field", ["not_before", "not_after"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "true"])
+def test_a_date_that_is_no_number_stops_the_process(field, number):
+    keys = f'{{"key-1": {{"secret": "{GOOD}", "algorithm": "sha256", "{field}": {number}}}}}'
+    with pytest.raises(ConfigurationError, match="PROVIDER_KEYS_JSON"):
+        read_environment({"PROVIDER_KEYS_JSON": keys})
+
+
+@pytest.mark.parametrize("skew", [-1, float("nan"), float("inf")])
+def test_a_window_without_an_end_is_no_policy(skew):
+    with pytest.raises(ValueError, match="skew"):
+        Policy(skew=skew)
