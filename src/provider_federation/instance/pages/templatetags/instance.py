@@ -21,6 +21,10 @@ _TONES = {
     "draft": "plain", "new": "plain", "viewer": "plain", "void": "plain", "lost": "plain",
     "uncollectible": "bad", "pending": "warn", "parked": "bad", "ignored": "plain", "inactive": "plain",
 }  # fmt: skip
+_REASONS = {
+    "stripe_unavailable": "Stripe did not answer.",
+    "resource_missing": "Stripe does not have the object.",
+}
 
 
 @register.simple_tag
@@ -41,6 +45,13 @@ def instant(at: datetime | None) -> str:
     if at is None:
         return "—"
     return format_html('<time datetime="{}">{} UTC</time>', iso(at), f"{at.astimezone(UTC):%Y-%m-%d %H:%M}")
+
+
+@register.filter
+def reason(code: str) -> str:
+    """Why an event could not be applied, from the code that the service wrote down."""
+    words = code.replace("_", " ")
+    return _REASONS.get(code) or words[:1].upper() + words[1:]
 
 
 @register.filter

@@ -169,6 +169,13 @@ def who(actor: str) -> str:
 
 
 @register.filter
+def about(subject: str) -> str:
+    """`usage_invoice:7c…` is "usage invoice 7c…"."""
+    kind, _, name = subject.partition(":")
+    return f"{kind.replace('_', ' ')} {name}".strip()
+
+
+@register.filter
 def ago(at: datetime | str | None) -> SafeString | str:
     """`3 min ago`, with the exact instant (UTC) on hover and for screen readers; nothing is `never`."""
     if not isinstance(at, datetime):  # a template hands over "" for what is not there
