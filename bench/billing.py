@@ -99,18 +99,15 @@ def _rows(portal: Portal, fewer: int, *, more: bool) -> Any:
         f"under {PLAN_SECONDS:.0f} s",
         plan < PLAN_SECONDS,
     )
-    yield from _against_the_loop(portal, Scene(clients), run)
+    yield from _against_the_loop(portal, Scene(clients, at_once=1), run)
+    yield from _against_the_loop(portal, Scene(clients))
     yield from _against_the_loop(portal, Scene(fewer, seconds=FAR_SECONDS))
     for limit in (20, 80):
         yield _at_the_limit(
             portal, Scene(fewer if limit > 20 else fewer // 2, seconds=FAR_SECONDS, limit=limit)
         )
     if more:
-        for scene in (
-            Scene(clients, at_once=1),
-            Scene(clients, workers=2, at_once=1),
-            Scene(clients, workers=2),
-        ):
+        for scene in (Scene(clients, workers=2, at_once=1), Scene(clients, workers=2)):
             yield from _against_the_loop(portal, scene)
         for at_once in (1, 2, 3, 8):
             yield _at_the_limit(portal, Scene(fewer, at_once=at_once, seconds=FAR_SECONDS, limit=80))

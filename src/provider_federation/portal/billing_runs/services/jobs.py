@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,9 @@ PREPARE = "billing_runs.prepare_execution"
 EXECUTE = "billing_runs.execute_shard"
 PLACE = "billing_runs.place_item"
 SHARD = 50
+"""The most clients of one job: each step's commit is shared by all of them."""
+_FEWEST = 10
+_JOBS = 4  # of a worker, unless it was told otherwise: a small run gives each of them a part
 _MANY = 500
 
 
@@ -76,23 +79,16 @@ def _alive() -> set[str]:
     return {str(run_id) for run_id in jobs.values_list("args__run_id", flat=True).distinct()}
 
 
-def _ids(run: BillingRun, states: Iterable[ItemState]) -> Iterator[int]:
+def _ids(run: BillingRun, states: Iterable[ItemState]) -> Sequence[int]:
     rows = BillingPlanItem.objects.filter(run=run, state__in=states).order_by("pk")
-    return rows.values_list("pk", flat=True).iterator()
+    return list(rows.values_list("pk", flat=True))
 
 
-def _defer_shards(task: str, run_id: UUID, ids: Iterator[int]) -> None:
-    batch: list[dict[str, Any]] = []
-    first = True
-    while (shard := _take(ids, SHARD)) or first:
-        batch.append({"run_id": str(run_id), "item_ids": shard})
-        first = False
-        if len(batch) == _MANY:
-            app.configure_task(task).batch_defer(*batch)
-            batch = []
-    if batch:
-        app.configure_task(task).batch_defer(*batch)
-
-
-def _take(ids: Iterator[int], most: int) -> Sequence[int]:
-    return [number for _, number in zip(range(most), ids, strict=False)]
+def _defer_shards(task: str, run_id: UUID, ids: Sequence[int]) -> None:
+    size = min(SHARD, max(_FEWEST, -(-len(ids) // _JOBS)))
+    shards = [ids[at : at + size] for at in range(0, len(ids), size)] or [[]]
+    for at in range(0, len(shards), _MANY):
+        jobs: list[dict[str, Any]] = [
+            {"run_id": str(run_id), "item_ids": [*shard]} for shard in shards[at : at + _MANY]
+        ]
+        app.configure_task(task).batch_defer(*jobs)
