@@ -6,45 +6,19 @@ another host.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 import secrets
-import signal
-import subprocess
-import sys
-import threading
 import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from datetime import timedelta
 
-import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.browser.portal_seed import ADMIN, PASSWORD, SUPPORT
-from tools.browser import find_chromium
+from playwright.sync_api import expect
+from tests.browser.portal_rig import CHROMIUM, IN_CI, PHONE, SECONDS, STRIPE_KEY, Visitor
+from tests.browser.portal_seed import ADMIN, BILLING, PASSWORD, SUPPORT
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = Path(sys.executable).with_name("provider-federation")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SECONDS = 60
-SESSIONS: dict[str, Any] = {}
-CHROMIUM = find_chromium()
-IN_CI = os.environ.get("CI") == "true"
+from provider_federation.demo.client import pay_hosted_invoice
+from provider_federation.kit import clock
+from provider_federation.stripe_account import StripeAccount
 
 pytestmark = [
     pytest.mark.browser,
@@ -53,231 +27,6 @@ pytestmark = [
         reason="no Chromium here: install chromium, or set CHROMIUM to its path",
     ),
 ]
-
-
-def run(environment: dict[str, str], *arguments: str, text: str = "") -> None:
-    done = subprocess.run(
-        [COMMAND, *arguments],
-        env=environment,
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
-
-
-@contextlib.contextmanager
-def process(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """One of our servers; ended by its own id."""
-    with subprocess.Popen(
-        [COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.send_signal(signal.SIGTERM)
-            try:
-                started.wait(20)
-            except subprocess.TimeoutExpired:
-                started.kill()
-
-
-def address_of(started: subprocess.Popen[str]) -> str:
-    """The server says where it listens; the rest of its log is read away, so that the pipe never fills."""
-    assert started.stderr is not None
-    until = time.monotonic() + SECONDS
-    said = []
-    while time.monotonic() < until and (line := started.stderr.readline()):
-        said.append(line)
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-            threading.Thread(target=started.stderr.read, daemon=True).start()
-            return found[0]
-    raise AssertionError(f"it did not start: {''.join(said)[-2000:]}")
-
-
-def fresh_database() -> Iterator[str]:
-    url, name = os.environ["TEST_POSTGRES_URL"], f"portal_browser_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    parts = urlsplit(url)
-    yield urlunsplit(parts._replace(path=f"/{name}"))
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@pytest.fixture(scope="session")
-def instance(tmp_path_factory, free_port) -> Iterator[tuple[str, str]]:
-    """A client instance with leads: its address and its key's secret."""
-    secret, port = secrets.token_urlsafe(32), free_port()
-    environment = clean_environment() | {
-        "INSTANCE_DATA_DIR": str(tmp_path_factory.mktemp("oak")),
-        "INSTANCE_NAME": "oak",
-        "INSTANCE_ORG_ID": "org_oak",
-        "INSTANCE_TITLE": "Oak & Daughters",
-        "INSTANCE_BASE_URL": f"http://127.0.0.1:{port}",
-        "PROVIDER_FEDERATION_ENABLED": "1",
-        "PROVIDER_KEYS_JSON": json.dumps({"oak-1": secret}),
-        "PROVIDER_FEDERATION_SIG_SHA256": "1",
-    }
-    run(environment, "instance", "migrate")
-    run(environment, "instance", "seed", "--leads", "60", "--months", "4")
-    with process(environment, "instance", "serve", "--port", str(port)):
-        wait_for(port)
-        yield f"http://127.0.0.1:{port}", secret
-
-
-@pytest.fixture(scope="session")
-def portal(tmp_path_factory, instance) -> Iterator[str]:
-    """A portal with a worker and believable data; its address."""
-    address, secret = instance
-    database = fresh_database()
-    environment = clean_environment() | {
-        "DATABASE_URL": next(database),
-        "PORTAL_DATA_DIR": str(tmp_path_factory.mktemp("portal")),
-        "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
-        "PROVIDER_SIGNATURE_MODE": "sha256",
-        "PYTHONPATH": str(ROOT),
-        "DJANGO_SETTINGS_MODULE": "provider_federation.portal.settings",
-    }
-    run(environment, "portal", "migrate")
-    subprocess.run(
-        [sys.executable, "-m", "tests.browser.portal_seed"],
-        cwd=ROOT,
-        env=environment,
-        check=True,
-        timeout=120,
-    )
-    run(
-        environment,
-        "portal",
-        "instance",
-        "add",
-        "oak",
-        "org_oak",
-        address,
-        "oak-1",
-        "--title",
-        "Oak & Daughters",
-        "--secret-stdin",
-        text=secret + "\n",
-    )
-    with (
-        process(environment, "portal", "serve", "--port", "0") as web,
-        process(environment, "portal", "worker") as worker,
-    ):
-        assert worker.stderr is not None
-        threading.Thread(target=worker.stderr.read, daemon=True).start()
-        yield address_of(web)
-    next(database, None)
-
-
-def clean_environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PORTAL_", "INSTANCE_", "PROVIDER_", "STRIPE_"))
-    }
-    kept.pop("DATABASE_URL", None)
-    return kept | {"PROVIDER_FEDERATION_ENV": "development"}
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    import socket
-
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])
-
-    return find
-
-
-def wait_for(port: int) -> None:
-    import socket
-
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {port}")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "CI needs Chromium for the browser tests"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-class Visitor:
-    """A page that remembers everything that went wrong on it."""
-
-    def __init__(self, page: Page, base: str) -> None:
-        self.page, self.base = page, base
-        self.faults: list[str] = []
-        page.set_default_timeout(SECONDS * 1000)
-        page.on(
-            "console",
-            lambda message: (
-                message.type in {"error", "warning"} and self.faults.append(f"console: {message.text}")
-            ),
-        )
-        page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith((f"{base}/", "data:"))
-                or self.faults.append(f"elsewhere: {request.url}")
-            ),
-        )
-        page.on(
-            "response",
-            lambda response: (
-                response.status >= 500 and self.faults.append(f"{response.status}: {response.url}")
-            ),
-        )
-
-    def open(self, path: str) -> None:
-        self.page.goto(self.base + path)
-        self.page.wait_for_load_state("networkidle")
-        self.holds(path)
-
-    def holds(self, where: str) -> None:
-        # A click that leads to another page leaves a moment without any document.
-        self.page.wait_for_load_state("domcontentloaded")
-        wide, window = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert wide <= window, f"{where} is {wide} px wide in a window of {window} px"
-        assert self.faults == [], where
-
-    def sign_in(self, email: str) -> None:
-        """By the form the first time, by its session after that."""
-        if email in SESSIONS:
-            self.page.context.add_cookies(SESSIONS[email])
-            return
-        self.fill_sign_in(email)
-        SESSIONS[email] = self.page.context.cookies()
-
-    def fill_sign_in(self, email: str) -> None:
-        self.open("/accounts/login/")
-        self.page.get_by_label("Email").fill(email)
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url(f"{self.base}/")
-        self.holds("after the sign-in")
-
-
-@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def visitor(request, browser, portal) -> Iterator[Visitor]:
-    context = browser.new_context(viewport=request.param, reduced_motion="reduce")
-    visiting = Visitor(context.new_page(), portal)
-    yield visiting
-    context.close()
 
 
 def first_link(visitor: Visitor, path: str) -> str:
@@ -314,6 +63,7 @@ def test_every_page_fits_and_is_quiet(visitor):
         instance,
         f"{instance}edit/",
         f"{instance}key/",
+        f"{instance}ai-terms/",
         month,
         f"{month}invoice/",
         first_link(visitor, "/runs/"),
@@ -433,3 +183,109 @@ def test_the_keyboard_reaches_the_content_and_the_menu(browser, portal):
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="Subscriptions")).to_be_hidden()
     context.close()
+
+
+WAIT = SECONDS * 1000
+
+
+def months_back(count: int) -> str:
+    """The month so many before this one, "YYYY-MM"."""
+    month = clock.now().replace(day=1)
+    for _ in range(count):
+        month = (month - timedelta(days=1)).replace(day=1)
+    return f"{month:%Y-%m}"
+
+
+def usage_invoice(visitor: Visitor, month: str) -> str:
+    """Bill Oak's month by its page, and wait until Stripe has the invoice: the address of its receivable."""
+    page = visitor.page
+    visitor.open("/revenue/")
+    address = page.get_by_role("link", name="Oak & Daughters").first.get_attribute("href") or ""
+    visitor.open(re.sub(r"\d{4}-\d\d/$", f"{month}/invoice/", address))
+    page.get_by_role("button", name="Make the usage invoice").click()
+    page.wait_for_url(re.compile(r"/usage-invoices/[0-9a-f-]{36}/$"))
+    link = page.get_by_role("link", name="Payment and corrections")
+    until = time.monotonic() + SECONDS
+    while not link.count() and time.monotonic() < until:
+        page.wait_for_timeout(200)
+        page.reload()
+    return link.get_attribute("href") or ""
+
+
+def test_a_plan_is_approved_by_its_hash_by_somebody_else_and_watched(desk):
+    ada, bo = desk(ADMIN), desk(BILLING)
+    page = ada.page
+    ada.open("/billing-runs/")
+    page.locator("tbody a.pf-link").first.click()
+    page.get_by_text("Cancel the run …").click()  # the seeded plan of the same month
+    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
+    ada.open("/billing-runs/")
+    page.get_by_role("button", name="Plan this month").click()
+    expect(page.get_by_text("You planned it: somebody else must approve it.")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("link", name="Approve …")).to_have_count(0)
+    plan_hash = page.get_by_text(re.compile(r"^sha256:[0-9a-f]{64}$")).inner_text()
+    ada.holds("the plan")
+    bo.open(page.url.removeprefix(ada.base))
+    bo.page.get_by_role("link", name="Approve …").click()
+    expect(bo.page.get_by_text(plan_hash)).to_be_visible()
+    bo.holds("the approval")
+    bo.page.get_by_role("button", name="Approve this plan").click()
+    bo.page.get_by_role("button", name="Bill what was approved").click()
+    expect(bo.page.get_by_text(re.compile(r"5 of 5 finished: .*1 billed"))).to_be_visible(timeout=WAIT)
+    expect(bo.page.get_by_text("Done", exact=True)).to_be_visible(timeout=WAIT)
+    bo.holds("the run")
+
+
+def test_an_invoice_is_voided_after_a_question(desk):
+    visitor = desk(BILLING)
+    page = visitor.page
+    receivable = usage_invoice(visitor, months_back(2))
+    visitor.open(receivable)
+    page.get_by_role("link", name="Void …").click()
+    expect(page.get_by_text("This cannot be taken back.")).to_be_visible()
+    visitor.holds("the question")
+    page.get_by_role("button", name="Void it").click()
+    expect(page.get_by_text("The invoice is void; its leads are free.")).to_be_visible()
+    expect(page.get_by_text("Nothing is left to correct.")).to_be_visible()
+    visitor.holds("the voided invoice")
+
+
+def test_a_lost_payment_is_found_and_repaired(desk, stripe):
+    visitor = desk(BILLING)
+    page, month = visitor.page, months_back(3)
+    paid = usage_invoice(visitor, month).split("/")[-2]
+    account = StripeAccount(STRIPE_KEY, api_base=stripe.url)
+    pay_hosted_invoice(account.retrieve_invoice(paid).hosted_invoice_url)
+    visitor.open("/reconciliation/")
+    page.get_by_label("Month").select_option(month)
+    page.get_by_label("Client").select_option(label="Oak & Daughters")
+    page.get_by_role("button", name="Reconcile", exact=True).click()
+    difference = page.get_by_role("row").filter(has_text="open in the portal, paid in Stripe")
+    expect(difference).to_be_visible(timeout=WAIT)
+    visitor.holds("the differences")
+    difference.get_by_role("button", name="Repair").click()
+    expect(page.get_by_text("1 repair is queued")).to_be_visible()
+    repaired = page.get_by_text("Repaired", exact=True).first
+    until = time.monotonic() + SECONDS
+    while not repaired.count() and time.monotonic() < until:
+        page.wait_for_timeout(200)
+        page.reload()
+    page.get_by_role("button", name="Reconcile again").click()
+    expect(page.get_by_text("All three books agree, line by line.")).to_be_visible(timeout=WAIT)
+    visitor.holds("the agreement")
+
+
+def test_a_parked_event_is_tried_again(desk):
+    visitor = desk(BILLING)
+    page = visitor.page
+    visitor.open("/webhooks/?state=parked")
+    expect(page.get_by_text("the API key is not accepted")).to_be_visible()
+    page.get_by_role("row").filter(has_text="evt_3").get_by_role("button", name="Try again").click()
+    page.wait_for_load_state()
+    said = page.get_by_text("No such invoice: 'in_3'").first  # Stripe answers now, and says what is wrong
+    until = time.monotonic() + SECONDS
+    while not said.count() and time.monotonic() < until:
+        page.wait_for_timeout(200)
+        visitor.open("/webhooks/?state=parked")
+    expect(said).to_be_visible()
