@@ -83,7 +83,7 @@ def verify(
         raise Wrong
     algorithm = key.algorithm
     if (
-        not -policy.skew <= now - signed_at <= policy.skew
+        not abs(now - signed_at) <= policy.skew
         or algorithm not in policy.accept
         or (policy.legacy_until is not None and not now < policy.legacy_until)
         or (algorithm != "sha256" and not _may_use_h31(request, shape, key, policy))
