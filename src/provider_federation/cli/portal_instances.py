@@ -19,7 +19,9 @@ def add(
     key_id: Annotated[str, typer.Argument(help="Of a key that both sides have; empty with --code.")] = "",
     *,
     title: str = "",
-    algorithm: str = "sha256",
+    algorithm: Annotated[
+        str, typer.Option(help="Of that key: hmac-sha256, or sha256 or h31 for an instance without v2.")
+    ] = "hmac-sha256",
     scope: str = "provider",
     currency: str = "usd",
     secret_stdin: Annotated[

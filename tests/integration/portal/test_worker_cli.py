@@ -67,7 +67,9 @@ def test_instances(type_in, settings):
     settings.ALLOWED_PRIVATE_HOSTS = ("127.0.0.1",)
     fake = FakeInstance("ada")
     try:
-        said = type_in(f"instance add ada org_ada {fake.base_url} key-ada --secret-stdin", fake.secret)
+        said = type_in(
+            f"instance add ada org_ada {fake.base_url} key-ada --algorithm sha256 --secret-stdin", fake.secret
+        )
         assert "OK: Answers signed calls." in said
         assert fake.secret not in said
         assert "ada\thttp://127.0.0.1" in type_in("instance list")
