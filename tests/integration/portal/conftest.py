@@ -18,6 +18,8 @@ _KEPT = {"django_content_type", "auth_permission"}  # made by migrate, and the s
 
 def _delete_rows(_case: Any) -> None:
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - _KEPT
+    # The jobs' tables are no models of Django's making.
+    tables |= {name for name in connection.introspection.table_names() if name.startswith("procrastinate_")}
     asked = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {} WHERE EXISTS (SELECT 1 FROM {})").format(sql.Literal(name), sql.Identifier(name))
         for name in sorted(tables)

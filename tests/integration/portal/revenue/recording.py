@@ -72,7 +72,7 @@ class Recorded:
         return list(self.now.subscriptions.values())
 
     def list_invoices(
-        self, *, since: Any = None, before: Any = None, status: str | None = None, most: int
+        self, *, since: Any = None, before: Any = None, status: str | None = None, most: int = 0
     ) -> Any:
         return [
             one

@@ -157,7 +157,8 @@ def test_a_refund_is_made_once_and_the_rest_by_another_command(books, paid, api,
     assert "$3.00, succeeded" in terminal(line, "y\n").out
     again = terminal(f"{line} --yes --json").json
     assert again["reused"] is True
-    assert [again["refund"]] == as_the_api_says(api, paid)["refunds"]
+    parts = again["refund"].pop("parts")
+    assert parts == [again["refund"]] == as_the_api_says(api, paid)["refunds"]
     rest = f"portal invoice refund {paid.stripe_invoice_id} --reason duplicate"
     said = terminal(rest, "y\n")
     assert ("Give $200.00 back?" in said.err, said.code) == (True, 0)

@@ -76,7 +76,7 @@ def test_books_that_agree_say_so_with_their_figures_and_coverage(agreed, api):
         1,
     )
     assert whole["figures"]["portal"] == whole["figures"]["stripe"]
-    assert whole["figures"]["portal"]["usd"]["billed"] == 31_235
+    assert whole["figures"]["portal"]["usd"]["gross"] == 31_235
 
 
 def test_what_a_lost_event_leaves_behind_is_fetched_again(agreed, books):
