@@ -96,12 +96,12 @@ class OneReportOut(Wire):
 
 
 class WholeReportOut(Wire):
-    """`figures` are what each book sums to, by currency."""
+    """`figures`: what each book (`portal`, `stripe`) sums to by currency, in minor units, named as in the ledger."""
 
     ok: Literal[True] = True
     report: ReconciliationOut
     coverage: BooksOut
-    figures: dict[str, Any]
+    figures: dict[str, dict[str, dict[str, int]]]
     changes: ChangesOut | None
 
 
@@ -177,7 +177,13 @@ def whole_report_out(view: queries.ReportView) -> WholeReportOut:
     return WholeReportOut(
         report=report_out(view),
         coverage=_books_out(view),
-        figures=view.report.figures,
+        figures={
+            book: {
+                currency: {to_camel(name): cents for name, cents in one.items()}
+                for currency, one in sums.items()
+            }
+            for book, sums in view.report.figures.items()
+        },
         changes=ChangesOut(since=str(changes.before.pk), new=changes.new, gone=changes.gone)
         if changes
         else None,

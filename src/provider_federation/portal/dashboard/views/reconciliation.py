@@ -29,6 +29,7 @@ from provider_federation.portal.reconciliation import queries, services
 from provider_federation.portal.reconciliation.classes import CLASSES, REPAIRS, Class
 from provider_federation.portal.reconciliation.export import csv_file, rows_csv
 from provider_federation.portal.reconciliation.models import UNFINISHED, ReconciliationReport
+from provider_federation.portal.reconciliation.services.reporting import FIGURES
 from provider_federation.portal.revenue.periods import latest_months, month
 
 _MONTHS_OFFERED = 18
@@ -182,7 +183,12 @@ def _figures(report: ReconciliationReport) -> list[tuple[str, str, int, int]]:
     """Currency, name, the portal's sum and Stripe's, for the table of both books."""
     portal, stripe = report.figures.get("portal", {}), report.figures.get("stripe", {})
     return [
-        (currency, name, portal.get(currency, {}).get(name, 0), stripe.get(currency, {}).get(name, 0))
+        (
+            currency,
+            name.replace("_", " "),
+            portal.get(currency, {}).get(name, 0),
+            stripe.get(currency, {}).get(name, 0),
+        )
         for currency in sorted({*portal, *stripe})
-        for name in ("billed", "paid", "collected", "outstanding")
+        for name in FIGURES
     ]

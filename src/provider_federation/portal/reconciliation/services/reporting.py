@@ -7,7 +7,6 @@ instances' answers, so that a worker that dies costs at most a shard that is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -19,6 +18,7 @@ from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.queries import Stale, coverage
 from provider_federation.portal.fleet.schemas import RemoteInvoice
+from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.reconciliation.differences import Difference
 from provider_federation.portal.reconciliation.models import (
     UNFINISHED,
@@ -38,6 +38,7 @@ from provider_federation.portal.revenue.usage import Reading, pull_many
 from provider_federation.portal.shim import Outcome
 
 SHARD = 50
+FIGURES = ("gross", "credited", "billed", "tax", "paid", "off_stripe", "outstanding", "written_off")
 _BATCH = 500
 
 
@@ -122,9 +123,14 @@ def _ledger(report: ReconciliationReport, period: Period) -> bool:
 
 def _figures(found: Comparison) -> dict[str, dict[str, dict[str, int]]]:
     return {
-        "portal": {currency: asdict(totals) for currency, totals in found.portal.items()},
-        "stripe": {currency: asdict(totals) for currency, totals in found.stripe.items()},
+        "portal": {currency: _compared(totals) for currency, totals in found.portal.items()},
+        "stripe": {currency: _compared(totals) for currency, totals in found.stripe.items()},
     }
+
+
+def _compared(totals: Owed) -> dict[str, int]:
+    """What both books know of their invoices; refunds are compared one by one, and due dates are the portal's."""
+    return {name: getattr(totals, name) for name in FIGURES}
 
 
 def _fail(report: ReconciliationReport, sentence: str) -> None:
