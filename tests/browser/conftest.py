@@ -94,6 +94,8 @@ def portal(tmp_path_factory, instance, stripe) -> Iterator[str]:
         "org_oak",
         address,
         "oak-1",
+        "--algorithm",
+        "sha256",
         "--title",
         "Oak & Daughters",
         "--secret-stdin",

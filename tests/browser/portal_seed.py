@@ -65,8 +65,8 @@ def _reconciliation(instances: list[Any], usage: list[Any]) -> Any:
     )
 
     now = _now()
-    figures = {"usd": {"billed": 61_234, "paid": 31_234, "collected": 31_234, "outstanding": 30_000}}
-    stripe = {"usd": {**figures["usd"], "paid": 61_234, "collected": 61_234, "outstanding": 0}}
+    figures = {"usd": {"gross": 61_234, "billed": 61_234, "paid": 31_234, "outstanding": 30_000}}
+    stripe = {"usd": {**figures["usd"], "paid": 61_234, "outstanding": 0}}
     report = ReconciliationReport.objects.create(
         period=usage[0].period, status="done", requested_by=f"operator:{BILLING}", created_at=now,
         ledger_at=now, finished_at=now, figures={"portal": figures, "stripe": stripe},
