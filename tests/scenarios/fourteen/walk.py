@@ -259,6 +259,8 @@ class Walk:
         """A report of each month, with its differences; they are made side by side."""
         path, portal = f"{_BILLING}/reconciliations", self.house.portal
         portal.post("/api/provider/fleet/sync")
+        # The clock has just leapt, so that the mirrors are months behind until that is done.
+        wait_until("the mirrors to be fresh", self._is_mirrored, timeout=60)
         started = {label: portal.post(path, {"period": label})["report"]["id"] for label in labels}
         wait_until(
             "the reconciliations to end",
@@ -269,6 +271,9 @@ class Walk:
             label: {**portal.get(f"{path}/{one}"), "rows": portal.get(f"{path}/{one}/rows")["items"]}
             for label, one in started.items()
         }
+
+    def _is_mirrored(self) -> bool:
+        return bool(self.house.portal.get("/api/provider/totals", by="client")["coverage"]["complete"])
 
     def _look_on_the_way(self, label: str) -> None:
         report = self._reconcile([label])[label]["report"]
