@@ -10,6 +10,7 @@ import hmac
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256, sha512
 from operator import itemgetter
@@ -133,7 +134,8 @@ def digest_fault(field: str, body: bytes) -> str | None:
     return None if all(fits) else "digest_mismatch"
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
     """What of a signature base depends on the covered components alone.
 
     `names` as `components` gives them, `listed` as Signature-Input lists them, `pieces` as in `fill`, with a place for

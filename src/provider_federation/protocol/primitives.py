@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
+from typing import NoReturn
 
 from provider_federation.protocol.refusals import Refused
 
@@ -28,6 +29,11 @@ def hmac_sha256(secret: bytes) -> Callable[[bytes], hashlib._Hash]:
         return outer
 
     return mac
+
+
+def no_mac(_message: bytes) -> NoReturn:
+    """Of a key for another algorithm: nobody asks for it."""
+    raise Refused("internal_error")
 
 
 def h31(secret: bytes) -> Callable[[bytes], int]:

@@ -62,7 +62,8 @@ RESPONSE = Profile(
 )
 
 
-class Coverage(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Coverage:
     """What a list covers, in the light of a profile: whether that is all that must be there; which of `when_sent`
     are not; whether a body is covered; headers that the profile does not know.
     """
@@ -98,7 +99,8 @@ def created_at(now: float) -> int:
     return int(now)
 
 
-class Template(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
     """Signature and base of one key's messages, where what differs between them is still open.
 
     `pieces` are those of `fields.fill`, with a place for each such value, and a last one for the text of Signature-Input.

@@ -227,12 +227,7 @@ def _principal(shape: Shape, sent: dict[str, str], key: Key, policy: Policy) -> 
     """Who a good signature of `key` speaks for. Most say what the one before said: that answer is kept with the key."""
     headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
     principal = _make_principal(headers, key, policy)
-    key.__dict__["last"] = (
-        shape,
-        policy,
-        shape.said(sent),
-        principal,
-    )  # one step, so that no thread sees half of it
+    object.__setattr__(key, "last", (shape, policy, shape.said(sent), principal))  # one step
     return principal
 
 

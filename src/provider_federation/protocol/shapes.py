@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from provider_federation.protocol.grammar import FEDERATION_HEADERS, FORWARDED, NAMES
 from provider_federation.protocol.refusals import CannotSign, Refused
@@ -36,7 +37,8 @@ class _Remembered(dict[tuple[N, ...], T], Generic[N, T]):
         return made
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
     """Of a request signed by one scheme: how the headers are spelt that matter, None for what is not there.
 
     `kept` are the names (lower case) of all of these, and `pick` gives their values from the headers as spelt; `legacy`
@@ -81,7 +83,8 @@ def _shape(names: tuple[str, ...]) -> Shape | None:
     )
 
 
-class Unsigned(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Unsigned:
     """Of a request to sign: how the headers are spelt that its signature covers, None for what is not there.
 
     `twice` are the names (lower case) of those that stand twice.

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from provider_federation.protocol import primitives
@@ -76,6 +76,17 @@ class Key:
     org: str | None = None
     revoked: bool = False
     pair: str = ""
+    # What is worked out from these, once: it lives as long as the key does, and is never shown, compared or copied.
+    # All keys have all of it in one order, so that the interpreter finds each at its place.
+    mac: Callable[[bytes], hashlib._Hash] = field(init=False, repr=False, compare=False)
+    """HMAC-SHA256 by `secret`."""
+    h31: Callable[[bytes], int] = field(init=False, repr=False, compare=False)
+    """h31 by `secret`."""
+    is_limited: bool = field(init=False, repr=False, compare=False)
+    """Whether it is revoked or has days, so that somebody has to look."""
+    last: tuple[Any, Any, Any, Any] = field(init=False, repr=False, compare=False)
+    """The shape of the last request with a good signature, the policy, what was said, and the Principal: `quick`'s."""
+    _ed25519: tuple[bytes, bytes] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not IDENTIFIER.fullmatch(self.id):
@@ -85,6 +96,16 @@ class Key:
         if self.scope not in SCOPES:
             raise ValueError("a key's scope is read or provider")
         self._check_material()
+        is_shared = self.algorithm != "ed25519"
+        derived = {
+            "mac": primitives.hmac_sha256(self.secret) if is_shared else primitives.no_mac,
+            "h31": primitives.h31(self.secret) if self.algorithm == "h31" else primitives.no_mac,
+            "is_limited": self.revoked or self.not_before is not None or self.not_after is not None,
+            "last": (None, None, None, None),
+            "_ed25519": None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def _check_material(self) -> None:
         if self.algorithm != "ed25519":
@@ -97,35 +118,20 @@ class Key:
         if self.public_key and not _is_sound_point(self.public_key):
             raise ValueError("this ed25519 public key is of low order or not canonical; no signer has it")
 
-    # What is worked out from the material, once. It lives as long as the key does, and is never shown or copied.
-
-    @cached_property
-    def mac(self) -> Callable[[bytes], hashlib._Hash]:
-        """HMAC-SHA256 by `secret`."""
-        return primitives.hmac_sha256(self.secret)
-
-    @cached_property
-    def h31(self) -> Callable[[bytes], int]:
-        """h31 by `secret`."""
-        return primitives.h31(self.secret)
-
-    @cached_property
+    @property
     def ed25519(self) -> tuple[bytes, bytes]:
-        """What verifies and what signs, of a key that has its seed. Needs PyNaCl."""
-        return primitives.ed25519_pair(self.secret)
+        """What verifies and what signs, of a key that has its seed. Needs PyNaCl, and so is made when it is asked for."""
+        if self._ed25519 is None:
+            object.__setattr__(self, "_ed25519", primitives.ed25519_pair(self.secret))
+        assert self._ed25519 is not None
+        return self._ed25519
 
-    @cached_property
-    def is_limited(self) -> bool:
-        """Whether it is revoked or has days, so that somebody has to look."""
-        return self.revoked or self.not_before is not None or self.not_after is not None
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, ({one.name: getattr(self, one.name) for one in fields(self) if one.init},)
 
-    @cached_property
-    def last(self) -> tuple[Any, Any, Any, Any]:
-        """The shape of the last request with a good signature, the policy, what was said, and the Principal: `quick`'s."""
-        return None, None, None, None
 
-    def __getstate__(self) -> dict[str, object]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+def _made_again(values: dict[str, Any]) -> Key:
+    return Key(**values)
 
 
 def _is_sound_point(public_key: bytes) -> bool:

@@ -213,11 +213,12 @@ def test_shapes_targets_and_seconds_are_bounded():
 def test_what_a_key_works_out_is_never_shown_compared_or_copied(key):
     fresh = replace(key)
     verify(signed(fresh), Keyring([fresh]), HERE, now=NOW)
-    assert vars(fresh).keys() > vars(replace(key)).keys()
+    assert fresh.last[3] is not None
     for other in (pickle.loads(pickle.dumps(fresh)), copy.copy(fresh), copy.deepcopy(fresh), replace(fresh)):
         assert other == fresh == key
         assert hash(other) == hash(key)
-        assert vars(other).keys() == vars(replace(key)).keys()
+        assert other.last == (None, None, None, None)
+        assert other.mac is not fresh.mac or key.algorithm == "ed25519"
     assert repr(fresh) == repr(replace(key))
     assert key.secret.hex() not in repr(fresh)
     assert str(key.secret) not in repr(fresh)
