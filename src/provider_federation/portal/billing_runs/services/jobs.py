@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,7 @@ PLAN = "billing_runs.plan_shard"
 PREPARE = "billing_runs.prepare_execution"
 EXECUTE = "billing_runs.execute_shard"
 PLACE = "billing_runs.place_item"
-SHARD = 50
+SHARD = 100
 """The most clients of one job: each step's commit is shared by all of them."""
 _FEWEST = 10
 _JOBS = 4  # of a worker, unless it was told otherwise: a small run gives each of them a part
@@ -85,7 +86,10 @@ def _ids(run: BillingRun, states: Iterable[ItemState]) -> Sequence[int]:
 
 
 def _defer_shards(task: str, run_id: UUID, ids: Sequence[int]) -> None:
-    size = min(SHARD, max(_FEWEST, -(-len(ids) // _JOBS)))
+    rounds = max(1, math.ceil(len(ids) / (_JOBS * SHARD)))
+    size = max(
+        _FEWEST, math.ceil(len(ids) / (_JOBS * rounds))
+    )  # as many for each job, so that all end together
     shards = [ids[at : at + size] for at in range(0, len(ids), size)] or [[]]
     for at in range(0, len(shards), _MANY):
         jobs: list[dict[str, Any]] = [
