@@ -31,7 +31,7 @@ from tests.browser.portal_rig import (
 from provider_federation.testing.stripe_sim.server import Running, start_in_thread
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stripe() -> Iterator[Running]:
     """The provider's Stripe account. No webhook leads to the portal: what it does not ask for it does not know."""
     running = start_in_thread()
@@ -39,7 +39,7 @@ def stripe() -> Iterator[Running]:
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def instance(tmp_path_factory, free_port) -> Iterator[tuple[str, str]]:
     """A client instance with leads: its address and its key's secret."""
     secret, port = secrets.token_urlsafe(32), free_port()
@@ -60,7 +60,7 @@ def instance(tmp_path_factory, free_port) -> Iterator[tuple[str, str]]:
         yield f"http://127.0.0.1:{port}", secret
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def portal(tmp_path_factory, instance, stripe) -> Iterator[str]:
     """A portal with a worker and believable data; its address."""
     address, secret = instance
@@ -111,7 +111,7 @@ def portal(tmp_path_factory, instance, stripe) -> Iterator[str]:
     next(database, None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def free_port():
     import socket
 
@@ -123,8 +123,9 @@ def free_port():
     return find
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """For one file: as long as it is there, its event loop runs in this thread, and no other test could use one."""
     assert CHROMIUM, "CI needs Chromium for the browser tests"
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
