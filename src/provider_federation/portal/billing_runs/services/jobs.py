@@ -26,7 +26,7 @@ PLACE = "billing_runs.place_item"
 SHARD = 100
 """The most clients of one job: each step's commit is shared by all of them."""
 _FEWEST = 10
-_JOBS = 4  # of a worker, unless it was told otherwise: a small run gives each of them a part
+_JOBS = 4  # of a worker, unless it was told otherwise
 _MANY = 500
 
 
@@ -87,9 +87,8 @@ def _ids(run: BillingRun, states: Iterable[ItemState]) -> Sequence[int]:
 
 def _defer_shards(task: str, run_id: UUID, ids: Sequence[int]) -> None:
     rounds = max(1, math.ceil(len(ids) / (_JOBS * SHARD)))
-    size = max(
-        _FEWEST, math.ceil(len(ids) / (_JOBS * rounds))
-    )  # as many for each job, so that all end together
+    # As many for each job, so that all end together.
+    size = max(_FEWEST, math.ceil(len(ids) / (_JOBS * rounds)))
     shards = [ids[at : at + size] for at in range(0, len(ids), size)] or [[]]
     for at in range(0, len(shards), _MANY):
         jobs: list[dict[str, Any]] = [
