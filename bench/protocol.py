@@ -3,9 +3,9 @@
     python bench/protocol.py [--rounds 201] [--only-core]      (make bench-protocol)
 
 Each round makes 120 requests anew, each with a body, a time and a nonce of its own and every text decoded as from the
-wire, and works through them with the raw operation and with ours, one right after the other: twenty untimed, because the
-cases take turns and each finds the processor's caches full of another's work, then a hundred timed. What counts is the
-median of the rounds' ratios (ours / raw), which other work on the machine moves little. Written to docs/performance.md, between the marks of each section; the tables beside other libraries and of the ASGI adapter
+wire, and works through them with the raw operation and with ours, one right after the other. The cases take turns, so that
+each finds the processor's caches full of another's work: its first twenty are told apart (`cold ratio`), and what counts is
+the median of the rounds' ratios (ours / raw) over the hundred after them, which other work on the machine moves little. Written to docs/performance.md, between the marks of each section; the tables beside other libraries and of the ASGI adapter
 come from peers.py and asgi.py.
 """
 
@@ -78,6 +78,14 @@ class Batch:
         return Batch(*(values[which] for values in (self.bare, self.signed, self.bases, self.tags)))
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds an operation: of the first twenty, and of the hundred after them."""
+
+    cold: float
+    warm: float
+
+
 Work = Callable[[Batch], object]
 
 
@@ -95,7 +103,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians: microseconds an operation, and ours / raw."""
+    """Medians: microseconds an operation, and ours / raw; `cold_ratio` is that of the first twenty of each round."""
 
     operation: str
     against: str
@@ -103,6 +111,7 @@ class Row:
     ours_us: float
     ratio: float
     limit: float | None
+    cold_ratio: float
 
 
 def _batch(algorithm: str, round_: int, *, on_the_wire: bool = False) -> Batch:
@@ -237,7 +246,7 @@ def rows(rounds: int) -> list[Row]:
     limits = {"sha256": (1.5, 1.8), "hmac-sha256": (1.8, 3.3), "ed25519": (1.3, 1.5), "h31": (2.7, 2.7)}
     cases = [case for name in limits for case in _cases(name, limits[name], wire=False)]
     cases += [case for name in ("sha256", "hmac-sha256") for case in _cases(name, limits[name], wire=True)]
-    samples: list[list[tuple[float, float]]] = [[] for _ in cases]
+    samples: list[list[tuple[Timing, Timing]]] = [[] for _ in cases]
     gc.collect()
     gc.freeze()
     for round_ in range(rounds):
@@ -248,22 +257,24 @@ def rows(rounds: int) -> list[Row]:
     return [_row(case, sample) for case, sample in zip(cases, samples, strict=True)]
 
 
-def _time(work: Work, batch: Batch) -> float:
-    """Microseconds an operation, in a process that is busy with it and without the garbage collector, as timeit does."""
-    before, timed = batch.part(slice(WARM_UP)), batch.part(slice(WARM_UP, None))
+def _time(work: Work, batch: Batch) -> Timing:
+    """Without the garbage collector, as timeit does."""
+    first, rest = batch.part(slice(WARM_UP)), batch.part(slice(WARM_UP, None))
     gc.disable()
-    work(before)
     started = time.perf_counter()
-    work(timed)
-    spent = time.perf_counter() - started
+    work(first)
+    between = time.perf_counter()
+    work(rest)
+    ended = time.perf_counter()
     gc.enable()
-    return spent / len(timed.bare) * 1e6
+    return Timing((between - started) / len(first.bare) * 1e6, (ended - between) / len(rest.bare) * 1e6)
 
 
-def _row(case: Case, sample: list[tuple[float, float]]) -> Row:
-    raw, ours = (statistics.median(times) for times in zip(*sample, strict=True))
-    ratio = statistics.median(ours / raw for raw, ours in sample)
-    return Row(case.name, case.against, raw, ours, ratio, case.limit)
+def _row(case: Case, sample: list[tuple[Timing, Timing]]) -> Row:
+    raw, ours = (statistics.median(one.warm for one in times) for times in zip(*sample, strict=True))
+    ratio = statistics.median(ours.warm / raw.warm for raw, ours in sample)
+    cold = statistics.median(ours.cold / raw.cold for raw, ours in sample)
+    return Row(case.name, case.against, raw, ours, ratio, case.limit, cold)
 
 
 def machine(rounds: int) -> str:
