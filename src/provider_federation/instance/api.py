@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 
 from provider_federation import __version__
+from provider_federation.instance.disputes.api import router as disputes
 from provider_federation.instance.entitlements.api import router as entitlements
 from provider_federation.instance.federation.api import router as federation
 from provider_federation.instance.federation.api_keys import router as federation_keys
@@ -35,6 +36,7 @@ api.add_router("", usage)
 api.add_router("", federation)
 api.add_router("", federation_keys)
 api.add_router("", entitlements)
+api.add_router("", disputes)
 
 
 @api.exception_handler(MoneyError)

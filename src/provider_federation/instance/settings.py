@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "provider_federation.instance.invoicing",
     "provider_federation.instance.entitlements",
     "provider_federation.instance.usage",
+    "provider_federation.instance.disputes",
     "provider_federation.instance.federation",
     "provider_federation.instance.pages",
 ]

@@ -9,20 +9,10 @@ from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.entitlements.schemas import EntitlementIn, EntitlementOut, StoredOut
 from provider_federation.instance.entitlements.services import store_entitlement
 from provider_federation.instance.invoicing.idempotency import run_once
-from provider_federation.instance.people.access import Access, caller_of, person_of, principal_of
-from provider_federation.kit.problem import Problem
+from provider_federation.instance.people.access import Access, ProviderOnly, caller_of
 from provider_federation.kit.web.api import refuse_unknown_query
 
 router = Router(tags=["entitlements"], by_alias=True)
-
-
-class ProviderOnly(Access):
-    """A signed request with the scope `provider`: nobody here, not even an owner, sets their own limits."""
-
-    def __call__(self, request: HttpRequest) -> str:
-        if principal_of(request) is None and person_of(request) is not None:
-            raise Problem(403, "forbidden", "Only the provider says what this instance may use.")
-        return super().__call__(request)
 
 
 @router.get(
@@ -36,7 +26,11 @@ def get_entitlement(request: HttpRequest) -> EntitlementOut:
     return EntitlementOut.of(allowed_now())
 
 
-@router.post("/federation/entitlements", response=StoredOut, auth=ProviderOnly("instance.manage"))
+@router.post(
+    "/federation/entitlements",
+    response=StoredOut,
+    auth=ProviderOnly("Only the provider says what this instance may use."),
+)
 def set_entitlement(request: HttpRequest, body: EntitlementIn) -> HttpResponse:
     """Take the portal's word. Order does not matter: an older version is answered with the one that holds."""
     refuse_unknown_query(request, ())

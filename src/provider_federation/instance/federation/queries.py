@@ -17,7 +17,7 @@ from provider_federation.protocol.values import LEGACY_ALGORITHMS
 
 CAPABILITIES = (
     "preview", "draft", "list", "send", "usage", "changes", "idempotency", "enrolment", "rotation", "policy",
-    "entitlements",
+    "entitlements", "disputes",
 )  # fmt: skip
 _SCHEMES = {"h31": ("h31",), "sha256": ("sha256",), "v2": ("hmac-sha256", "ed25519")}
 

@@ -26,13 +26,23 @@ def record_change(kind: str, *invoices: Invoice) -> None:
     That lock is what makes the order true: a later number is never visible before an earlier one.
     """
     with transaction.atomic():
-        feed()
-        row = Feed.objects.select_for_update().get(pk=1)
+        row = hold_feed()
         now = clock.now()
         first = row.last_seq + 1
         Change.objects.bulk_create(
-            Change(seq=seq, mark=secrets.token_hex(4), kind=kind, at=now, invoice=invoice)
+            Change(seq=seq, mark=new_mark(), kind=kind, at=now, invoice=invoice)
             for seq, invoice in enumerate(invoices, start=first)
         )
         row.last_seq += len(invoices)
         row.save(update_fields=["last_seq"])
+
+
+def hold_feed() -> Feed:
+    """The feed's row, locked until the caller's transaction ends: whoever appends takes turns."""
+    feed()
+    return Feed.objects.select_for_update().get(pk=1)
+
+
+def new_mark() -> str:
+    """What tells an entry from one that another history had in its place."""
+    return secrets.token_hex(4)

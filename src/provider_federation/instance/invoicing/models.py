@@ -135,15 +135,21 @@ class Feed(models.Model):
         return f"{self.epoch}:{self.last_seq}"
 
 
-class Change(models.Model):
-    """One entry of the feed. `mark` is random: a cursor that another history made (a restored backup) does
-    not fit.
-    """
+class FeedEntry(models.Model):
+    """A place in a feed. `mark` is random: a cursor that another history made (a restored backup) does not fit."""
 
     seq = models.BigIntegerField(primary_key=True)
     mark = models.CharField(max_length=16)
-    kind = models.CharField(max_length=32)
     at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+
+class Change(FeedEntry):
+    """One entry of the feed of invoices."""
+
+    kind = models.CharField(max_length=32)
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="changes")
 
     def __str__(self) -> str:

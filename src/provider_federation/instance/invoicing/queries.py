@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from django.db.models import Q, QuerySet
 
 from provider_federation.instance.invoicing.feed import feed
-from provider_federation.instance.invoicing.models import Change, Invoice, InvoiceLine, InvoiceStatus
+from provider_federation.instance.invoicing.models import (
+    Change,
+    FeedEntry,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+)
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.queries import chargeable_leads
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
 from provider_federation.money import Period
+
+Entry = TypeVar("Entry", bound=FeedEntry)
 
 
 def billable_leads(window: Period) -> QuerySet[Lead]:
@@ -86,25 +95,29 @@ def read_time_cursor(cursor: str) -> tuple[datetime, int]:
 
 
 def changes_after(cursor: str | None, limit: int) -> tuple[str, list[Change], str, bool]:
-    """`(epoch, entries, next cursor, has more)` in the order of commits; 409 `cursor_unknown` for another
-    history's cursor.
+    """The feed of invoices, as `feed_page` gives it."""
+    return feed_page(Change.objects.select_related("invoice__customer"), cursor, limit)
+
+
+def feed_page(entries: QuerySet[Entry], cursor: str | None, limit: int) -> tuple[str, list[Entry], str, bool]:
+    """`(epoch, entries, next cursor, has more)` in the order of commits, of a feed whose entries have a `seq` and
+    a `mark`; 409 `cursor_unknown` for another history's cursor.
     """
-    row = feed()
-    after, mark = _read_feed_cursor(cursor, row.epoch)
-    changes = Change.objects.filter(seq__gt=after).select_related("invoice__customer").order_by("seq")
-    page = list(changes[: limit + 1])
+    epoch = feed().epoch
+    after, mark = _read_feed_cursor(entries, cursor, epoch)
+    page = list(entries.filter(seq__gt=after).order_by("seq")[: limit + 1])
     shown = page[:limit]
     if shown:
         after, mark = shown[-1].seq, shown[-1].mark
-    return row.epoch, shown, encode_cursor(row.epoch, after, mark), len(page) > limit
+    return epoch, shown, encode_cursor(epoch, after, mark), len(page) > limit
 
 
-def _read_feed_cursor(cursor: str | None, epoch: str) -> tuple[int, str]:
+def _read_feed_cursor(entries: QuerySet[Entry], cursor: str | None, epoch: str) -> tuple[int, str]:
     if cursor is None:
         return 0, ""
     of_epoch, seq, mark = decode_cursor(cursor, (str, int, str))
     known = of_epoch == epoch and (
-        (seq == 0 and mark == "") or Change.objects.filter(seq=seq, mark=str(mark)).exists()
+        (seq == 0 and mark == "") or entries.filter(seq=seq, mark=str(mark)).exists()
     )
     if not known:
         raise Problem(

@@ -68,3 +68,16 @@ class Access:
 
     def __call__(self, request: HttpRequest) -> str:
         return authorize(request, self.permission, self.scope)
+
+
+class ProviderOnly(Access):
+    """A signed request with the scope `provider`; a person, even an owner, is answered `sentence`."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("instance.manage")
+        self.sentence = sentence
+
+    def __call__(self, request: HttpRequest) -> str:
+        if principal_of(request) is None and person_of(request) is not None:
+            raise Problem(403, "forbidden", self.sentence)
+        return super().__call__(request)

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from provider_federation.kit.text import clean_text
 from provider_federation.portal.fleet.models import Action, OutcomeKind
-from provider_federation.portal.fleet.schemas import RunParams, clean_text, web_address
+from provider_federation.portal.fleet.schemas import RunParams, web_address
 from provider_federation.portal.shim import (
     Answered,
     BadAnswer,

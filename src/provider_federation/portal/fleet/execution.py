@@ -17,6 +17,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.text import clean_text
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
 from provider_federation.portal.directory.services import probe, store_check
@@ -31,7 +32,7 @@ from provider_federation.portal.fleet.models import (
     OutcomeKind,
     RunStatus,
 )
-from provider_federation.portal.fleet.schemas import RunParams, clean_text
+from provider_federation.portal.fleet.schemas import RunParams
 from provider_federation.portal.fleet.services import settle_run
 from provider_federation.portal.fleet.sync import note_failure, request_sync, sync_instance
 from provider_federation.portal.shim import Shim, Target

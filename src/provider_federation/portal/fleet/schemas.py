@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from provider_federation.kit.text import clean_text
 from provider_federation.kit.web.api import Strict
 from provider_federation.kit.web.fields import Day
 
@@ -82,15 +83,6 @@ def _plain_text(text: str) -> str:
         raise ValueError("holds control characters")
     text.encode()  # a lone surrogate cannot be stored: UnicodeEncodeError is a ValueError
     return text
-
-
-def clean_text(text: str, longest: int) -> str:
-    """Words of other people: control characters become spaces, what is too long is cut. A name never stops
-    a sync.
-    """
-    plain = "".join(" " if ord(one) < 32 or 127 <= ord(one) < 160 else one for one in text)
-    plain = plain.encode("utf-8", "replace").decode()
-    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
 def _cleaned(longest: int) -> BeforeValidator:

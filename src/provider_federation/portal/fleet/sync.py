@@ -19,12 +19,13 @@ from procrastinate.contrib.django import app as jobs
 from pydantic import ValidationError
 
 from provider_federation.kit import clock
+from provider_federation.kit.text import clean_text
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.actions import Ask, Finding
 from provider_federation.portal.fleet.driving import in_database
 from provider_federation.portal.fleet.models import ClientInvoice, SyncState
-from provider_federation.portal.fleet.schemas import ChangesPage, clean_text
+from provider_federation.portal.fleet.schemas import ChangesPage
 from provider_federation.portal.fleet.services import QUEUE, SHARD
 from provider_federation.portal.shim import Answered, BadAnswer, Call, Outcome, RefusedThere, Target
 
