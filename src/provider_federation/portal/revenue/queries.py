@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import CharField, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce, NullIf
 
 from provider_federation.kit.pagination import encode_cursor
 from provider_federation.kit.problem import not_found
@@ -59,6 +60,15 @@ def ai_billed(instance: Instance, period: str) -> int:
     mine = lines.filter(Q(late_for=period) | Q(late_for="", invoice__period=period))
     standing = mine.exclude(invoice__status=UsageStatus.VOID)
     return int(standing.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
+
+
+def ai_billed_of(instances: Collection[UUID], months: Collection[str]) -> dict[tuple[UUID, str], int]:
+    """The same for many clients and months at once; what was never billed is not in the answer."""
+    arose = Coalesce(NullIf("late_for", Value("")), F("invoice__period"), output_field=CharField())
+    lines = UsageLine.objects.filter(invoice__instance__in=instances, kind=Kind.AI).order_by()
+    standing = lines.exclude(invoice__status=UsageStatus.VOID).annotate(arose=arose)
+    sums = standing.filter(arose__in=months).values_list("invoice__instance", "arose")
+    return {(client, label): int(cents) for client, label, cents in sums.annotate(Sum("amount_cents"))}
 
 
 @dataclass(frozen=True)

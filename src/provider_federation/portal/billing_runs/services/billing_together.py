@@ -16,6 +16,7 @@ from provider_federation.kit.logs import get_logger
 from provider_federation.portal.audit.services import Happened, record_all
 from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.billing_runs.models import BillingPlanItem, BillingRun, ItemState
+from provider_federation.portal.billing_runs.services.comparing import books_changed
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.revenue.models import UsageInvoice
 from provider_federation.portal.revenue.periods import month
@@ -70,10 +71,10 @@ def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Orde
     ready = BillingPlanItem.objects.select_for_update().filter(
         pk__in=[item.pk for item in items], state=ItemState.READY, invoice=None
     )
-    fresh = {
-        item.instance_id: item
-        for item in ready.order_by("pk").only("instance_id", "usage", "usage_digest", "lines")
-    }
+    columns = ("instance_id", "currency", "usage", "usage_digest", "lines")
+    fresh = {item.instance_id: item for item in ready.order_by("pk").only(*columns)}
+    for held in books_changed(run.period, list(fresh.values()), instances):
+        fresh = {key: item for key, item in fresh.items() if item.pk != held}
     rows = first_invoices([instances[key] for key in fresh], month(run.period), run.executed_by[:254])
     if not rows:
         return []

@@ -27,7 +27,7 @@ from provider_federation.portal.billing_runs.models import (
 )
 from provider_federation.portal.billing_runs.services.approving import check_untouched
 from provider_federation.portal.billing_runs.services.billing_together import bill_together
-from provider_federation.portal.billing_runs.services.comparing import usage_changed
+from provider_federation.portal.billing_runs.services.comparing import books_changed, usage_changed
 from provider_federation.portal.billing_runs.services.jobs import (
     defer_execution,
     defer_item,
@@ -188,6 +188,10 @@ def _order(run: BillingRun, item: BillingPlanItem) -> bool:
             _change(
                 fresh, state=ItemState.HELD, hold_code=HELD_ELSEWHERE.code, hold_reason=HELD_ELSEWHERE.message
             )
+            return False
+        changed = books_changed(run.period, [fresh], {instance.pk: instance}).get(fresh.pk)
+        if changed is not None:
+            _hold(fresh.pk, changed)
             return False
         fresh.invoice = _ledger_row(run, fresh, instance, existing)
     _change(fresh, state=ItemState.PLACING, invoice=fresh.invoice)

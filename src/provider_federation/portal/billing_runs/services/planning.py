@@ -108,7 +108,7 @@ def _freeze(item: BillingPlanItem, months: Sequence[Period], readings: Readings)
     instance, period = item.instance, months[0]
     existing = live_usage_invoice(instance, period.label)
     item.previous_cents = _previous(instance, period)
-    item.plan = plan_in_force(instance, period.start)
+    item.plan, item.currency = plan_in_force(instance, period.start), instance.currency
     item.updated_at = clock.now()
     if existing is not None and existing.status != UsageStatus.HELD:
         item.state, item.invoice = ItemState.ALREADY, existing

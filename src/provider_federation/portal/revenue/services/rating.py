@@ -44,7 +44,8 @@ class _Month:
 def months_to_read(instance: Instance, period: Period) -> list[Period]:
     """The month itself, then those of the last `BILLING_LATE_MONTHS` that were settled, newest first.
 
-    A month whose invoice is void or held is not among them: it is billed by itself.
+    A month whose invoice is void or held is not among them: it is billed by itself. Nor is one that was settled in
+    another currency: what it was billed cannot be taken off what it comes to now.
     """
     before: list[Period] = []
     while len(before) < settings.BILLING_LATE_MONTHS:
@@ -76,7 +77,7 @@ def plan_client(
 
 
 def _settled(instance: Instance, labels: list[str]) -> set[str]:
-    rows = UsageSnapshot.objects.filter(instance=instance, period__in=labels)
+    rows = UsageSnapshot.objects.filter(instance=instance, period__in=labels, currency=instance.currency)
     invoices = UsageInvoice.objects.filter(instance=instance, period__in=labels)
     seen = set(rows.values_list("period", flat=True))
     states: dict[str, set[str]] = {}
