@@ -110,7 +110,7 @@ EMAIL_HOST_PASSWORD = _env.text("PORTAL_EMAIL_PASSWORD")
 EMAIL_USE_TLS = _env.flag("PORTAL_EMAIL_TLS", default=True)
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = _env.text("PORTAL_EMAIL_FROM", "billing@localhost")
-PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_… that each usage invoice carries
+PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_…, on usage invoices and subscriptions
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "v2"
 )  # what this portal expects of its instances

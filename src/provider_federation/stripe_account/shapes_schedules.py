@@ -16,6 +16,7 @@ class StripePhase:
     price_id: str
     start: datetime
     end: datetime
+    tax_rate_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class StripeSchedule(Shape):
                 str(expanded_id(one["items"][0]["price"])),
                 instant(one["start_date"]),
                 instant(one["end_date"]),
+                tuple(str(expanded_id(rate)) for rate in one.get("default_tax_rates") or ()),
             )
             for one in values["phases"]
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +26,11 @@ class Subscribing:
         payment_method_id: str | None = None,
         days_until_due: int | None = None,
         trial_days: int | None = None,
+        tax_rates: Sequence[str] = (),
     ) -> StripeSubscription:
         """With a payment method it is charged at once; with `days_until_due` invoices are sent; with neither
-        it begins incomplete. With `trial_days` nothing is charged before they are over.
+        it begins incomplete. With `trial_days` nothing is charged before they are over. `tax_rates` (ids) are
+        reckoned on each of its invoices.
         """
         answer = write(
             self._v1.subscriptions.create,
@@ -37,6 +39,7 @@ class Subscribing:
             items=[{"price": price_id}],
             metadata=dict(metadata),
             trial_period_days=trial_days or None,
+            default_tax_rates=list(tax_rates) or None,
             **_collection(payment_method_id, days_until_due),
         )
         return StripeSubscription.read(answer)
@@ -100,6 +103,19 @@ class Subscribing:
         given = {"subscription": subscription_id, "subscription_details": dict(details) if details else None}
         return StripeInvoice.read(read(call, **given))
 
+    def preview_subscription(
+        self, price_id: str, *, customer_id: str | None, tax_rates: Sequence[str] = ()
+    ) -> StripeInvoice:
+        """The first invoice of a subscription that does not exist yet, for this customer or, with None, for one
+        who is not known to Stripe. Nothing is made.
+        """
+        who = {"customer": customer_id} if customer_id else {"customer_details": {"tax_exempt": "none"}}
+        details: dict[str, Any] = {"items": [{"price": price_id}]}
+        if tax_rates:
+            details["default_tax_rates"] = list(tax_rates)
+        call = self._v1.invoices.create_preview
+        return StripeInvoice.read(read(call, **who, subscription_details=details))
+
     # --- schedules: what a subscription becomes when its period ends
 
     def create_schedule(
@@ -117,19 +133,22 @@ class Subscribing:
         self, schedule: StripeSchedule, price_id: str, *, idempotency_key: str
     ) -> StripeSchedule:
         """Another price from the end of the current phase on, without proration; a month later the schedule
-        lets the subscription go on by itself.
+        lets the subscription go on by itself. Its tax rates stay: a phase that names none would end them.
         """
         now = schedule.phases[0]
+        taxed = {"default_tax_rates": list(now.tax_rate_ids)} if now.tax_rate_ids else {}
         phases = [
             {
                 "items": [{"price": now.price_id, "quantity": 1}],
                 "start_date": int(now.start.timestamp()),
                 "end_date": int(now.end.timestamp()),
+                **taxed,
             },
             {
                 "items": [{"price": price_id, "quantity": 1}],
                 "proration_behavior": "none",
                 "duration": {"interval": "month", "interval_count": 1},
+                **taxed,
             },
         ]
         call = self._v1.subscription_schedules.update

@@ -74,6 +74,15 @@ def note_customer_deleted(stripe_customer_id: str) -> BillingCustomer | None:
     return row
 
 
+def known_living_customer(instance: Instance) -> str | None:
+    """The Stripe id of the client's customer, looked at first; None when it has none, or it was deleted there.
+    Raises `StripeFailed`. Nothing is made.
+    """
+    known = known_customers([instance]).get(instance.pk)
+    stripe_id = known.stripe_customer_id if known else None
+    return stripe_id if stripe_id and not provider_account().retrieve_customer(stripe_id).deleted else None
+
+
 def living_customer(instance: Instance, details: Mapping[str, str] | None = None) -> str:
     """The Stripe id of the client's customer, looked at first: one that was deleted there while no event told
     us is replaced. Raises `StripeFailed`.

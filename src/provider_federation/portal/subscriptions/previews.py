@@ -18,6 +18,7 @@ from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money.plans import Plan, find_plan
 from provider_federation.portal.subscriptions.account import price_of, provider_account
+from provider_federation.portal.subscriptions.customers import known_living_customer
 from provider_federation.portal.subscriptions.models import (
     WAITING,
     ChangeKind,
@@ -48,9 +49,7 @@ class Preview:
     `amount_now_cents` is charged when the change is carried out (0 when nothing is), `total_now_cents` is
     that invoice's total, below 0 when a credit is left over for later. `amount_next_cents` is the renewal
     after it, at `next_at` (None when there is none). `effective_at` is when the plan is in force once it is
-    paid. `tax_now_cents` and `tax_next_cents` are the tax inside of both, as Stripe reckoned it. `before_tax`:
-    nobody has reckoned it yet (from BASE there is nothing in Stripe to preview), both are None, and Stripe
-    adds what it charges to the first invoice.
+    paid. `tax_now_cents` and `tax_next_cents` are the tax inside of both, as Stripe reckoned it.
     """
 
     from_plan: str
@@ -65,14 +64,10 @@ class Preview:
     next_at: datetime | None
     effective_at: datetime
     expires_at: datetime
-    tax_now_cents: int | None
-    tax_next_cents: int | None
+    tax_now_cents: int
+    tax_next_cents: int
     lines: tuple[PreviewLine, ...]
     token: str = ""
-
-    @property
-    def before_tax(self) -> bool:
-        return self.tax_now_cents is None
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def preview_change(row: Subscription, wish: Wish, *, at: datetime | None = None)
     """What Stripe would bill, prorated from `at` (now). Raises `StripeFailed`. Nothing is changed."""
     moment = (at or clock.now()).replace(microsecond=0)
     if row.stripe_subscription_id is None:
-        now, following = _from_price_list(row, wish.plan, moment)
+        now, following = _of_first(row, wish.plan)
     elif wish.kind == ChangeKind.CANCEL:
         now, following = _of_cancellation(row, wish, moment), _NOTHING
     else:
@@ -158,10 +153,10 @@ class _Bill:
     total: int
     at: datetime | None
     lines: tuple[PreviewLine, ...] = ()
-    tax: int | None = None
+    tax: int = 0
 
 
-_NOTHING = _Bill(0, 0, None, tax=0)
+_NOTHING = _Bill(0, 0, None)
 
 
 def _of_change(row: Subscription, wish: Wish, moment: datetime) -> tuple[_Bill, _Bill]:
@@ -190,13 +185,17 @@ def _of_cancellation(row: Subscription, wish: Wish, moment: datetime) -> _Bill:
     return _billed(provider_account().preview_change(str(row.stripe_subscription_id), details))
 
 
-def _from_price_list(row: Subscription, plan: Plan, moment: datetime) -> tuple[_Bill, _Bill]:
-    """From BASE there is nothing in Stripe to preview: the first month's fee now, the next one after it, both
-    before tax.
+def _of_first(row: Subscription, plan: Plan) -> tuple[_Bill, _Bill]:
+    """From BASE there is no subscription to change: Stripe previews a new one, and the month after costs the
+    same again.
     """
-    del row
-    line = PreviewLine(f"{plan.name}, the first month", plan.fee_cents, moment, None)
-    return _Bill(plan.fee_cents, plan.fee_cents, moment, (line,)), _Bill(plan.fee_cents, plan.fee_cents, None)
+    invoice = provider_account().preview_subscription(
+        price_of(plan.code),
+        customer_id=known_living_customer(row.instance),
+        tax_rates=settings.PROVIDER_STRIPE_TAX_RATES,
+    )
+    renews = max((line.period_end for line in invoice.lines if line.period_end), default=None)
+    return _billed(invoice), _Bill(invoice.total, invoice.total, renews, tax=invoice.tax)
 
 
 def _billed(invoice: StripeInvoice) -> _Bill:

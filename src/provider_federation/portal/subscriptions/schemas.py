@@ -281,8 +281,8 @@ class PreviewLineOut(Out):
 
 
 class PreviewOut(Out):
-    """What a change would cost. `previewToken` carries it out as it stands here, or not at all. `beforeTax`: the
-    amounts are without tax, which nobody reckoned yet (both tax fields are null); else tax is inside of them.
+    """What a change would cost. `previewToken` carries it out as it stands here, or not at all. Tax is
+    inside of the amounts, as Stripe reckoned it.
     """
 
     from_plan_id: str
@@ -297,9 +297,8 @@ class PreviewOut(Out):
     next_at: Instant | None
     effective_at: Instant
     expires_at: Instant
-    before_tax: bool
-    tax_now_cents: int | None
-    tax_next_cents: int | None
+    tax_now_cents: int
+    tax_next_cents: int
     lines: list[PreviewLineOut]
     preview_token: str
 
@@ -318,7 +317,6 @@ class PreviewOut(Out):
             next_at=preview.next_at,
             effective_at=preview.effective_at,
             expires_at=preview.expires_at,
-            before_tax=preview.before_tax,
             tax_now_cents=preview.tax_now_cents,
             tax_next_cents=preview.tax_next_cents,
             lines=[PreviewLineOut(**line.__dict__) for line in preview.lines],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import transaction
 
 from provider_federation.kit import clock
@@ -420,6 +421,7 @@ def _create_there(row: Subscription) -> str:
             idempotency_key=idempotency_key,
             payment_method_id=row.payment_method or None,
             trial_days=row.trial_days,
+            tax_rates=settings.PROVIDER_STRIPE_TAX_RATES,
         )
         return created.id
 

@@ -54,7 +54,7 @@ def check_upgrade(desk, at, settings, name):
     assert sorted(line["amountCents"] for line in preview["lines"]) == [-credit, charge]
     assert (preview["totalNowCents"], preview["amountNextCents"]) == (charge - credit, 29_700)
     assert preview["prorationDate"] == f"{change}Z"
-    assert (preview["beforeTax"], preview["taxNowCents"], preview["taxNextCents"]) == (False, 0, 0)
+    assert (preview["taxNowCents"], preview["taxNextCents"]) == (0, 0)
     at(moment(change) + timedelta(seconds=0 if name == "last second" else 90))
     done = desk.change(
         made, "ELITE", previewToken=preview["previewToken"], prorationDate=preview["prorationDate"]
@@ -293,12 +293,59 @@ def test_base_becomes_a_paid_plan_and_back(desk, grow):
     base = desk.subscribe(plan="BASE")
     preview = desk.previewed(base, "PRO")
     assert (preview["amountNowCents"], preview["amountNextCents"]) == (9_700, 9_700)
-    assert (preview["beforeTax"], preview["taxNowCents"], preview["taxNextCents"]) == (True, None, None)
+    assert (preview["taxNowCents"], preview["taxNextCents"]) == (0, 0)
+    assert preview["nextAt"] == "2026-04-10T12:00:00Z"
     answer = desk.put(base, "PRO", previewToken=preview["previewToken"], paymentMethodId="pm_card_visa")
     assert (answer.status_code, answer.json()["subscription"]["planId"]) == (201, "PRO")
     assert desk.put(base, "PRO").json()["reused"] is True
     assert queries.plan_in_force(ada, clock.now()) == "PRO"
     assert [row.plan for row in Subscription.objects.exclude(status="canceled")] == ["PRO"]
+
+
+def test_the_first_month_costs_what_its_preview_says_tax_included(desk, grow, api, settings):
+    """19% of 9700 are 1843; PRO to ELITE at once is 20000 and 3800 more; ELITE renews at 29700 and 5643."""
+    grow("ada")
+    rate = desk.books.post("tax_rates", display_name="VAT", percentage=19, inclusive="false")
+    settings.PROVIDER_STRIPE_TAX_RATES = (rate["id"],)
+    base = desk.subscribe(plan="BASE")
+    preview = desk.previewed(base, "PRO")
+    assert desk.books.get("customers")["data"] == [], "a preview makes nothing"
+    assert (preview["amountNowCents"], preview["totalNowCents"], preview["taxNowCents"]) == (
+        11_543,
+        11_543,
+        1_843,
+    )
+    assert (preview["amountNextCents"], preview["taxNextCents"]) == (11_543, 1_843)
+    answer = desk.put(base, "PRO", previewToken=preview["previewToken"], paymentMethodId="pm_card_visa")
+    assert (answer.status_code, desk.totals()) == (201, [11_543])
+    pro = answer.json()["subscription"]
+    upgrade = desk.previewed(pro, "ELITE")
+    assert (upgrade["totalNowCents"], upgrade["taxNowCents"]) == (23_800, 3_800)
+    assert (upgrade["amountNextCents"], upgrade["taxNextCents"]) == (35_343, 5_643)
+    desk.change(pro, "ELITE", previewToken=upgrade["previewToken"])
+    assert desk.change(pro, "PRO")["change"]["state"] == "scheduled"
+    desk.go("2026-04-10T14:00:00")
+    assert desk.totals() == [11_543, 23_800, 11_543], "the schedule keeps the tax rates"
+
+
+def test_a_preview_from_base_uses_the_clients_credit_and_goes_stale_with_it(desk, grow):
+    grow("ada")
+    made = desk.subscribe(plan="PRO")
+    customer = desk.books.get("customers")["data"][0]["id"]
+    desk.api.delete(f"{URL}/{made['id']}?immediate=true")
+    base = desk.subscribe(plan="BASE")
+    desk.books.post(f"customers/{customer}/balance_transactions", amount=-500, currency="usd")
+    preview = desk.previewed(base, "PRO")
+    assert (preview["amountNowCents"], preview["totalNowCents"], preview["amountNextCents"]) == (
+        9_200,
+        9_700,
+        9_700,
+    )
+    desk.books.post(f"customers/{customer}/balance_transactions", amount=-500, currency="usd")
+    stale = desk.put(base, "PRO", previewToken=preview["previewToken"], paymentMethodId="pm_card_visa")
+    assert stale.json()["reason"] == "preview_stale"
+    desk.books.simulator.ask("DELETE", f"/v1/customers/{customer}", key=desk.books.key)
+    assert desk.previewed(base, "PRO")["amountNowCents"] == 9_700, "a deleted customer has no credit"
 
 
 def test_a_stale_an_altered_and_a_strange_preview_are_refused(desk, grow, at):

@@ -178,13 +178,15 @@ def _part(lines: Iterable[PlannedLine | UsageLine], kind: Kind) -> Part:
 
 
 def subscription_part(instance: Instance, month: Period) -> Part:
-    """What the client's subscription billed in the month, and what it is about to bill in it."""
+    """What the client's subscription billed in the month, and what it is about to bill in it, without tax (as
+    the parts of usage are).
+    """
     billed = list(billed_invoices(instance, month.start, month.end))
     drafts = SubscriptionInvoice.objects.filter(
         instance=instance, status="draft", billed_at__gte=month.start, billed_at__lt=month.end
     )
     told = billed + list(drafts)
-    part = Part(sum(one.total_cents for one in told), ", ".join(_named(one) for one in told))
+    part = Part(sum(one.total_cents - one.tax_cents for one in told), ", ".join(_named(one) for one in told))
     current = current_subscription(instance)
     return part.plus(_coming(current, month, told)) if current else part
 

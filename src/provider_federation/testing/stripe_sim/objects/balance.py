@@ -16,7 +16,6 @@ from provider_federation.testing.stripe_sim.objects.common import (
     checked_currency,
     merged_metadata,
     set_given,
-    updated,
 )
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import fill, new_id
@@ -77,7 +76,6 @@ def create_balance_transaction(call: Call) -> Object:
         "description": wanted.get("description"),
         "metadata": merged_metadata(None, wanted.get("metadata")),
     }
-    call.emit("customer_balance_transaction.created", row)
     return row
 
 
@@ -109,9 +107,6 @@ def retrieve_balance_transaction(call: Call) -> Object:
 @route("POST", _LIST + "/{}", params.CustomerBalanceTransactionUpdateParams)
 def update_balance_transaction(call: Call) -> Object:
     row = retrieve_balance_transaction(call)
-
-    def change() -> None:
-        row["metadata"] = merged_metadata(row["metadata"], call.params.get("metadata"))
-        set_given(call, row, ("description",))
-
-    return updated(call, row, "customer_balance_transaction.updated", change)
+    row["metadata"] = merged_metadata(row["metadata"], call.params.get("metadata"))
+    set_given(call, row, ("description",))
+    return row  # Stripe has no events of these

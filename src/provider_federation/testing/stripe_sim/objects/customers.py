@@ -48,7 +48,7 @@ def create_customer(call: Call) -> Object:
             invoice_settings=fill(stripe.Customer.InvoiceSettings),
         ),
     )
-    _set_fields(call, customer)
+    customer_with(call, customer)
     if "payment_method" in wanted:
         attach(call, wanted["payment_method"], customer["id"], "payment_method")
     _set_invoice_settings(call, customer)
@@ -56,7 +56,8 @@ def create_customer(call: Call) -> Object:
     return customer
 
 
-def _set_fields(call: Call, customer: Object) -> None:
+def customer_with(call: Call, customer: Object) -> Object:
+    """The customer with what the parameters give; metadata and invoice settings are set elsewhere."""
     wanted = call.params
     set_given(call, customer, (*_SIMPLE, "preferred_locales", "next_invoice_sequence"))
     customer["tax_exempt"] = customer["tax_exempt"] or "none"
@@ -71,6 +72,7 @@ def _set_fields(call: Call, customer: Object) -> None:
         change_balance(
             call, customer, target - customer["balance"], "adjustment", customer["currency"] or "usd"
         )
+    return customer
 
 
 def _checked_prefix(prefix: str) -> str:
@@ -135,7 +137,7 @@ def update_customer(call: Call) -> Object:
 
     def change() -> None:
         customer["metadata"] = merged_metadata(customer["metadata"], call.params.get("metadata"))
-        _set_fields(call, customer)
+        customer_with(call, customer)
         _set_invoice_settings(call, customer)
 
     return updated(call, customer, "customer.updated", change)

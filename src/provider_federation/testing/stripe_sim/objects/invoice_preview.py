@@ -4,12 +4,18 @@ https://docs.stripe.com/api/invoices/create_preview
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stripe import params
 
 from provider_federation.testing.stripe_sim.call import Call
 from provider_federation.testing.stripe_sim.errors import invalid
 from provider_federation.testing.stripe_sim.objects.common import checked_currency
-from provider_federation.testing.stripe_sim.objects.customers import live_customer
+from provider_federation.testing.stripe_sim.objects.customers import (
+    create_customer,
+    customer_with,
+    live_customer,
+)
 from provider_federation.testing.stripe_sim.objects.invoice_lines import (
     attach_item,
     new_item,
@@ -23,6 +29,7 @@ from provider_federation.testing.stripe_sim.objects.subscription_changes import 
     invoice_prorations,
 )
 from provider_federation.testing.stripe_sim.objects.subscription_life import renew
+from provider_federation.testing.stripe_sim.objects.subscriptions import begin_subscription
 from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import new_id
@@ -35,16 +42,53 @@ def create_preview(call: Call) -> Object:
     if call.params.get("preview_mode", "next") != "next":
         raise invalid("The simulator previews the next invoice only.", "preview_mode", "not_simulated")
     call.quiet = True
-    invoice = _for_subscription(call) if "subscription" in call.params else _for_items(call)
+    invoice = _previewed(call)
     if invoice["status"] == "draft":
         _add_items(call, invoice)
         recompute(call, invoice)
     shown = render(call, invoice)
     identity = new_id("upcoming_in")
     shown |= {"id": identity, "hosted_invoice_url": None, "invoice_pdf": None}
+    if "customer" not in call.params and "subscription" not in call.params:
+        shown["customer"] = None  # it was made up for this preview
     shown["lines"]["url"] = f"/v1/invoices/{identity}/lines"
     call.tx.changes.clear()
     return shown
+
+
+def _previewed(call: Call) -> Object:
+    if "subscription" in call.params:
+        return _for_subscription(call)
+    details = call.params.get("subscription_details") or {}
+    return _for_new_subscription(call) if "items" in details else _for_items(call)
+
+
+def _for_new_subscription(call: Call) -> Object:
+    """What creating a subscription with these items would bill at once."""
+    wanted, details = call.params, call.params["subscription_details"]
+    for name in ("cancel_now", "proration_date", "resume_at"):
+        if name in details:
+            raise invalid("This is of an existing subscription; give `subscription`.", details.name_of(name))
+    if "billing_cycle_anchor" in details:
+        message = "The simulator previews new subscriptions from now on."
+        raise invalid(message, details.name_of("billing_cycle_anchor"), "not_simulated")
+    subscription, invoice = begin_subscription(replace(call, params=details), _customer(call))
+    currency = subscription["currency"]
+    if "currency" in wanted and checked_currency(wanted["currency"]) != currency:
+        raise invalid(f"The currency must be that of the prices ({currency}).", "currency")
+    assert invoice is not None, "only an anchor of its own leaves it out"
+    return invoice
+
+
+def _customer(call: Call) -> Object:
+    """The customer named, or one that exists for this preview only; `customer_details` counts for both."""
+    wanted = call.params
+    if "customer" not in wanted and "customer_details" not in wanted:
+        raise invalid("You must give a customer or a subscription.", "customer", "parameter_missing")
+    details = wanted.get("customer_details") or Params({}, "customer_details")
+    if "customer" not in wanted:
+        return create_customer(replace(call, params=details))
+    return customer_with(replace(call, params=details), live_customer(call, wanted["customer"]))
 
 
 def _for_subscription(call: Call) -> Object:
@@ -77,7 +121,9 @@ def _for_items(call: Call) -> Object:
         raise invalid("You must give a customer or a subscription.", "customer", "parameter_missing")
     if "subscription_details" in wanted:
         raise invalid(
-            "The simulator previews existing subscriptions only.", "subscription_details", "not_simulated"
+            "Give `subscription`, or the items of a new one.",
+            "subscription_details[items]",
+            "parameter_missing",
         )
     customer = live_customer(call, wanted["customer"])
     currency = checked_currency(wanted["currency"]) if "currency" in wanted else customer["currency"] or "usd"

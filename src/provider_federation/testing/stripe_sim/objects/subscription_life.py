@@ -165,6 +165,7 @@ def _enter_phase(call: Call, subscription: Object, at: int) -> None:
         call.tx.edit("subscription_item", identity).update(
             price=dict(price), plan=plan_of(price), quantity=wanted["quantity"]
         )
+    subscription["default_tax_rates"] = following["default_tax_rates"]
     plan["current_phase"] = {"start_date": at, "end_date": following["end_date"]}
     call.emit("subscription_schedule.updated", plan)
 
@@ -227,6 +228,7 @@ def subscription_invoice(
     )
     link_subscription(invoice, subscription, proration_date)
     invoice["default_payment_method"] = subscription["default_payment_method"]
+    invoice["default_tax_rates"] = [dict(rate) for rate in subscription["default_tax_rates"]]
     if subscription["collection_method"] == "send_invoice":
         days = subscription["days_until_due"]
         invoice.update(_due_days=days, due_date=call.now + days * DAY)

@@ -24,6 +24,8 @@ from provider_federation.testing.stripe_sim.objects.subscription_life import (
     release_schedule,
 )
 from provider_federation.testing.stripe_sim.objects.subscription_periods import after_intervals
+from provider_federation.testing.stripe_sim.objects.tax_rates import chosen_rates
+from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -45,9 +47,8 @@ def create_schedule(call: Call) -> Object:
     _refuse_unfit(subscription)
     start, end = period_of(call, subscription)
     items = [_phase_item(item["price"], item["quantity"]) for item in items_of(call, subscription)]
-    made = call.tx.add(
-        "subscription_schedule", _new(call, subscription, _phase(subscription, items, start, end))
-    )
+    phase = _phase(subscription, items, (start, end), subscription["default_tax_rates"])
+    made = call.tx.add("subscription_schedule", _new(call, subscription, phase))
     subscription["schedule"] = made["id"]
     call.emit("subscription_schedule.created", made)
     call.emit("customer.subscription.updated", subscription, previous={"schedule": None})
@@ -103,17 +104,24 @@ def _phase_item(price: Object, quantity: int) -> Object:
     )
 
 
-def _phase(subscription: Object, items: list[Object], start: int, end: int, prorates: str = "none") -> Object:
+def _phase(
+    subscription: Object,
+    items: list[Object],
+    within: tuple[int, int],
+    rates: list[Object],
+    prorates: str = "none",
+) -> Object:
     return fill(
         _Shape.Phase,
         add_invoice_items=[],
         currency=subscription["currency"],
+        default_tax_rates=[dict(rate) for rate in rates],
         discounts=[],
-        end_date=end,
+        end_date=within[1],
         items=items,
         metadata={},
         proration_behavior=prorates,
-        start_date=start,
+        start_date=within[0],
     )
 
 
@@ -150,7 +158,7 @@ def _phases(call: Call, schedule: Object, subscription: Object, given: list[Para
                 one.name_of("start_date"),
             )
         ends = _end_of(subscription, one, begins)
-        phases.append(_phase_given(call, subscription, one, begins, ends))
+        phases.append(_phase_given(call, subscription, one, (begins, ends)))
         if number == 0 and ends != end:
             raise invalid(
                 "The simulator's phases end with billing periods.", one.name_of("end_date"), "not_simulated"
@@ -159,7 +167,8 @@ def _phases(call: Call, schedule: Object, subscription: Object, given: list[Para
     return phases
 
 
-def _phase_given(call: Call, subscription: Object, given: Params, start: int, end: int) -> Object:
+def _phase_given(call: Call, subscription: Object, given: Params, within: tuple[int, int]) -> Object:
+    """A phase says its tax rates itself: without any the subscription has none while it lasts."""
     items = []
     for item in given["items"]:
         price = usable_price(
@@ -168,7 +177,9 @@ def _phase_given(call: Call, subscription: Object, given: Params, start: int, en
         items.append(_phase_item(price, item.get("quantity", 1)))
     if len(items) != len(subscription["_items"]):
         raise invalid("The simulator keeps the number of items.", given.name_of("items"), "not_simulated")
-    return _phase(subscription, items, start, end, given.get("proration_behavior", "create_prorations"))
+    named = given.plain("default_tax_rates") or []
+    rates = [render(call, rate) for rate in chosen_rates(call, named, given.name_of("default_tax_rates"))]
+    return _phase(subscription, items, within, rates, given.get("proration_behavior", "create_prorations"))
 
 
 def _end_of(subscription: Object, given: Params, start: int) -> int:
@@ -192,6 +203,14 @@ def _refuse_change_now(call: Call, subscription: Object, first: Object) -> None:
     if [(item["price"], item["quantity"]) for item in first["items"]] != now:
         raise invalid(
             "The simulator's schedules do not change the current phase.", "phases[0][items]", "not_simulated"
+        )
+    if [rate["id"] for rate in first["default_tax_rates"]] != [
+        rate["id"] for rate in subscription["default_tax_rates"]
+    ]:
+        raise invalid(
+            "The simulator's schedules keep the tax rates of the current phase; name them.",
+            "phases[0][default_tax_rates]",
+            "not_simulated",
         )
 
 

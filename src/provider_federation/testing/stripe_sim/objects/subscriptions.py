@@ -42,6 +42,8 @@ from provider_federation.testing.stripe_sim.objects.subscription_periods import 
     next_boundary,
     share,
 )
+from provider_federation.testing.stripe_sim.objects.tax_rates import chosen_rates
+from provider_federation.testing.stripe_sim.render import render
 from provider_federation.testing.stripe_sim.routes import route
 from provider_federation.testing.stripe_sim.shape import fill, new_id
 from provider_federation.testing.stripe_sim.store import Object
@@ -56,23 +58,32 @@ def create_subscription(call: Call) -> Object:
     wanted = call.params
     if "customer" not in wanted:
         raise invalid("Missing required param: customer.", "customer", "parameter_missing")
-    customer = live_customer(call, wanted["customer"])
+    subscription, invoice = begin_subscription(call, live_customer(call, wanted["customer"]))
+    behaviour = wanted.get("payment_behavior", "allow_incomplete")
+    refusal = None
+    if invoice and subscription["collection_method"] == "charge_automatically":
+        refusal = _charge_first(call, subscription, invoice, behaviour)
+    call.emit("customer.subscription.created", subscription)
+    schedule(call, subscription)
+    if refusal:
+        raise refusal
+    return subscription
+
+
+def begin_subscription(call: Call, customer: Object) -> tuple[Object, Object | None]:
+    """A subscription of this customer as the parameters describe it, and the draft of its first invoice; no
+    draft when nothing is charged before the anchor. Nothing is collected yet.
+    """
     subscription = _new(call, customer)
     _add_items(call, subscription)
     settle_currency(call, customer, subscription["currency"])
     _set_optional(call, subscription, customer)
     trial_end = _trial_end(call)
     first_end = _first_period(call, subscription, trial_end)
-    if wanted.get("cancel_at_period_end"):
+    if call.params.get("cancel_at_period_end"):
         subscription |= {"cancel_at_period_end": True, "cancel_at": first_end, "canceled_at": call.now}
-    refusal = _first_invoice(
-        call, subscription, trial=trial_end is not None, partial=_is_partial(call, subscription)
-    )
-    call.emit("customer.subscription.created", subscription)
-    schedule(call, subscription)
-    if refusal:
-        raise refusal
-    return subscription
+    partial = _is_partial(call, subscription)
+    return subscription, _first_invoice(call, subscription, trial=trial_end is not None, partial=partial)
 
 
 def _new(call: Call, customer: Object) -> Object:
@@ -139,7 +150,9 @@ def _billing_mode(wanted: Params) -> Object:
 def _add_items(call: Call, subscription: Object) -> None:
     wanted: list[Params] = call.params.get("items") or []
     if not 1 <= len(wanted) <= _MOST_ITEMS:
-        raise invalid(f"You must give from 1 to {_MOST_ITEMS} items.", "items", "parameter_missing")
+        raise invalid(
+            f"You must give from 1 to {_MOST_ITEMS} items.", call.params.name_of("items"), "parameter_missing"
+        )
     for given in wanted:
         add_item(call, subscription, given)
     rhythms = {
@@ -242,6 +255,11 @@ def _set_optional(call: Call, subscription: Object, customer: Object) -> None:
         )
         subscription["default_payment_method"] = method
     set_given(call, subscription, ("description",))
+    if "default_tax_rates" in wanted:
+        rates = chosen_rates(
+            call, wanted.plain("default_tax_rates") or [], wanted.name_of("default_tax_rates")
+        )
+        subscription["default_tax_rates"] = [render(call, rate) for rate in rates]
     if "payment_settings" in wanted:
         subscription["payment_settings"] |= wanted.plain("payment_settings")
     if "trial_settings" in wanted:
@@ -303,11 +321,8 @@ def _is_partial(call: Call, subscription: Object) -> bool:
     return "billing_cycle_anchor" in call.params and subscription["trial_end"] is None
 
 
-def _first_invoice(call: Call, subscription: Object, *, trial: bool, partial: bool) -> StripeError | None:
-    """The invoice of the first period; the refusal to raise after everything is in the books, if there is
-    one.
-    """
-    behaviour = call.params.get("payment_behavior", "allow_incomplete")
+def _first_invoice(call: Call, subscription: Object, *, trial: bool, partial: bool) -> Object | None:
+    """The draft for the first period; None when its part up to the anchor is free."""
     prorates = call.params.get("proration_behavior", "create_prorations") != "none"
     if partial and not prorates:
         return None
@@ -317,9 +332,7 @@ def _first_invoice(call: Call, subscription: Object, *, trial: bool, partial: bo
         _shrink_lines(call, invoice, subscription)
     recompute(call, invoice)
     call.emit("invoice.created", invoice)
-    if subscription["collection_method"] == "send_invoice":
-        return None
-    return _charge_first(call, subscription, invoice, behaviour)
+    return invoice
 
 
 def _shrink_lines(call: Call, invoice: Object, subscription: Object) -> None:
@@ -333,6 +346,7 @@ def _shrink_lines(call: Call, invoice: Object, subscription: Object) -> None:
 
 
 def _charge_first(call: Call, subscription: Object, invoice: Object, behaviour: str) -> StripeError | None:
+    """The refusal to raise after everything is in the books, if there is one."""
     finalize(call, invoice)
     if invoice["status"] == "paid":
         return None
