@@ -62,6 +62,11 @@ class Dispute(models.Model):
     def __str__(self) -> str:
         return f"{self.lead_id} {self.state}"
 
+    @property
+    def undecided(self) -> bool:
+        """Whether it waits for the provider."""
+        return self.state in UNDECIDED
+
 
 class DisputeChange(FeedEntry):
     """One entry of the feed of disputes: it was filed, or the provider's word on it was taken."""

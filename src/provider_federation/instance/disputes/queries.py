@@ -25,6 +25,11 @@ def undecided_of(lead: Lead) -> Dispute | None:
     return disputes_of(lead).filter(state__in=UNDECIDED).first()
 
 
+def count_undecided() -> int:
+    """How many wait for the provider."""
+    return Dispute.objects.filter(state__in=UNDECIDED).count()
+
+
 def problem_with(lead: Lead) -> Problem | None:
     """Why no dispute of this lead can be filed: 409 `lead_not_charged` or `dispute_decided`; None when one can."""
     if lead.source != Source.SYSTEM or lead.converted_at is None:

@@ -9,11 +9,15 @@ from django.db import transaction
 
 from provider_federation.instance.disputes.models import (
     LONGEST_WORDS,
-    UNDECIDED,
     Dispute,
     DisputeChange,
 )
-from provider_federation.instance.disputes.queries import last_seq, problem_with, undecided_of
+from provider_federation.instance.disputes.queries import (
+    count_undecided,
+    last_seq,
+    problem_with,
+    undecided_of,
+)
 from provider_federation.instance.invoicing.feed import hold_feed, new_mark
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.people.models import Person
@@ -101,7 +105,7 @@ def _words(claim: str) -> str:
 
 
 def _check_room() -> None:
-    if Dispute.objects.filter(state__in=UNDECIDED).count() >= MOST_UNDECIDED:
+    if count_undecided() >= MOST_UNDECIDED:
         sentence = f"{MOST_UNDECIDED:,} disputes wait for the provider; file this one when some are decided."
         raise Problem(409, "too_many_disputes", sentence)
 

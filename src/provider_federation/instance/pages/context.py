@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 _MENU = {
-    "lead": "leads", "convert": "leads", "eligible": "leads", "not_eligible": "leads", "draft": "billing",
+    "lead": "leads", "convert": "leads", "eligible": "leads", "not_eligible": "leads", "dispute": "leads", "disputes": "usage", "draft": "billing",
     "invoice": "invoices", "send": "invoices", "void": "invoices", "person_add": "people", "person_role": "people",
     "person_password": "people", "person_activate": "people", "person_deactivate": "people",
     "federation_policy": "federation", "invite": "federation", "close_enrolment": "federation",

@@ -1,4 +1,4 @@
-"""Invoices as a CSV file that a spreadsheet opens without running anything in it."""
+"""Invoices and disputes as CSV files that a spreadsheet opens without running anything in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
+from provider_federation.instance.disputes.models import Dispute, DisputeState
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.wire import iso
 from provider_federation.money import to_decimal
@@ -14,16 +15,21 @@ HEAD = (
     "number", "customer", "email", "status", "period_from", "period_to", "currency", "total", "paid",
     "created_at", "sent_at", "paid_at", "stripe_invoice_id",
 )  # fmt: skip
+DISPUTES_HEAD = (
+    "lead", "state", "claim", "filed_by", "filed_at", "decision", "decided_at", "credit_note", "lead_freed",
+    "dispute",
+)  # fmt: skip
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def invoices_csv(invoices: Iterable[Invoice]) -> str:
     """Amounts in major units as exact decimals, times as ISO 8601 in UTC; `period_to` no longer belongs to the period."""
-    out = io.StringIO()
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(HEAD)
-    writer.writerows([harmless(cell) for cell in _row(invoice)] for invoice in invoices)
-    return out.getvalue()
+    return _file(HEAD, map(_row, invoices))
+
+
+def disputes_csv(disputes: Iterable[Dispute]) -> str:
+    """Times as ISO 8601 in UTC; what the provider did not say yet is empty."""
+    return _file(DISPUTES_HEAD, map(_dispute_row, disputes))
 
 
 def harmless(cell: str) -> str:
@@ -31,6 +37,29 @@ def harmless(cell: str) -> str:
     first = cell.lstrip(" \u00a0\u3000\ufeff")[:1]
     narrow = chr(ord(first) - 0xFEE0) if "\uff01" <= first <= "\uff5e" else first
     return f"'{cell}" if narrow.startswith(_FORMULA_STARTS) else cell
+
+
+def _file(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(head)
+    writer.writerows([harmless(cell) for cell in row] for row in rows)
+    return out.getvalue()
+
+
+def _dispute_row(row: Dispute) -> tuple[str, ...]:
+    return (
+        row.lead.public_id,
+        row.state,
+        row.claim,
+        str(row.filed_by),
+        iso(row.filed_at),
+        row.decision,
+        iso(row.decided_at) if row.decided_at else "",
+        row.credit_note_number,
+        ("yes" if row.lead_freed else "no") if row.state == DisputeState.ACCEPTED else "",
+        row.reference,
+    )
 
 
 def _row(invoice: Invoice) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from provider_federation.instance.disputes.models import LONGEST_WORDS, DisputeState
 from provider_federation.instance.invoicing.models import EventState, InvoiceStatus, ProviderPolicy
 from provider_federation.instance.invoicing.services import WantedLine
 from provider_federation.instance.leads.models import Lead, LeadStatus
@@ -73,6 +74,21 @@ class InvoiceFilter(_Filter):
 
 class EventFilter(_Form):
     state = forms.ChoiceField(label="State", required=False, choices=[("", "Any"), *EventState.choices])
+
+
+class DisputeFilter(_Filter):
+    state = forms.ChoiceField(label="State", required=False, choices=[("", "Any"), *DisputeState.choices])
+
+
+class DisputeForm(_Form):
+    """The client's own words."""
+
+    claim = forms.CharField(
+        label="Why should this lead not be charged?",
+        max_length=LONGEST_WORDS,
+        widget=forms.Textarea(attrs={"rows": 6}),
+        help_text=f"In your own words, at most {LONGEST_WORDS:,} characters. Your provider reads them.",
+    )
 
 
 class WindowForm(_Form):

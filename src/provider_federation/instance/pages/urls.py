@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from provider_federation.instance.pages.views import (
     billing,
+    disputes,
     events,
     federation,
     invoices,
@@ -51,6 +52,9 @@ urlpatterns = [
     path("leads/<id:pk>/convert", leads.convert, name="convert"),
     path("leads/<id:pk>/eligible", leads.eligible, {"wanted": True}, name="eligible"),
     path("leads/<id:pk>/not-eligible", leads.eligible, {"wanted": False}, name="not_eligible"),
+    path("leads/<id:pk>/dispute", disputes.dispute, name="dispute"),
+    path("disputes", disputes.disputes, name="disputes"),
+    path("disputes.csv", disputes.export, name="disputes_csv"),
     path("customers", leads.customers, name="customers"),
     path("billing", billing.billing, name="billing"),
     path("billing/draft", billing.draft, name="draft"),

@@ -20,6 +20,7 @@ _TONES = {
     "open": "info", "contacted": "info", "billing": "info",
     "draft": "plain", "new": "plain", "viewer": "plain", "void": "plain", "lost": "plain",
     "uncollectible": "bad", "pending": "warn", "parked": "bad", "ignored": "plain", "inactive": "plain",
+    "filed": "warn", "accepted": "good", "rejected": "bad", "not_billed": "plain",
 }  # fmt: skip
 _REASONS = {
     "stripe_unavailable": "Stripe did not answer.",
@@ -57,7 +58,9 @@ def reason(code: str) -> str:
 @register.filter
 def badge(state: str) -> SafeString:
     return format_html(
-        '<span class="badge badge-{}">{}</span>', _TONES.get(state, "plain"), state.capitalize()
+        '<span class="badge badge-{}">{}</span>',
+        _TONES.get(state, "plain"),
+        state.replace("_", " ").capitalize(),
     )
 
 

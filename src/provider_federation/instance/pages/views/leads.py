@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from provider_federation.instance.disputes.queries import disputes_of, problem_with
 from provider_federation.instance.leads import services
 from provider_federation.instance.leads.models import Customer, Lead
 from provider_federation.instance.leads.queries import chargeable_leads
@@ -42,7 +43,15 @@ def leads(request: HttpRequest) -> HttpResponse:
 def lead(request: HttpRequest, pk: int) -> HttpResponse:
     found = _get(pk)
     history = found.invoice_lines.select_related("invoice").order_by("-invoice__created_at", "-pk")
-    context = {"lead": found, "history": history, "billing": billing_of(found)}
+    disputes = list(disputes_of(found))
+    can_dispute = problem_with(found) is None and not any(row.undecided for row in disputes)
+    context = {
+        "lead": found,
+        "history": history,
+        "billing": billing_of(found),
+        "disputes": disputes,
+        "can_dispute": can_dispute,
+    }
     return render(request, "instance/lead.html", context)
 
 

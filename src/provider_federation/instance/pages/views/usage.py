@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from provider_federation.instance.disputes.queries import count_undecided
 from provider_federation.instance.entitlements.queries import allowed_now
 from provider_federation.instance.pages.access import page
 from provider_federation.instance.pages.figures import this_month
@@ -49,6 +50,7 @@ def usage(request: HttpRequest) -> HttpResponse:
         "conversions": queries.count_conversions(period),
         "allowed": allowed_now(),
         "limits": plan_use(period, ai.calls),
+        "undecided": count_undecided(),
     }
     return render(request, "instance/usage.html", context)
 
