@@ -61,6 +61,7 @@ from provider_federation.protocol import (
     Request,
     sign,
 )
+from provider_federation.protocol.values import Head
 
 BODY = b'{"text":"' + b"x" * 2037 + b'"}'
 AUTHORITY = "127.0.0.1"
@@ -108,8 +109,8 @@ def _route() -> Any:
 class _Unanswering(Gate):
     """A gate whose answers go out as the app made them."""
 
-    def verify(self, request: Request, fields: Any, count: int) -> tuple[Principal, None] | None:
-        proven = super().verify(request, fields, count)
+    def verify(self, head: Head, fields: Any, count: int) -> tuple[Principal, None] | None:
+        proven = super().verify(head, fields, count)
         return proven and (proven[0], None)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import replace
 from typing import Any
 
 from provider_federation.adapters.gate import Gate, check_length
 from provider_federation.protocol import Key, Principal, Refused, Request
+from provider_federation.protocol.values import Head
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -19,17 +19,17 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Proven = tuple[Principal, Key | None]
 """Who asks, and the key to answer with."""
 
-_SMALL = 65_536
 _OTHER_IDENTITIES = frozenset({b"cookie", b"authorization"})
 
 
 def request_of(scope: Scope, fields: Fields, prefix: str = "", body: bytes = b"") -> Request:
     """The request as it was on the wire; `fields` are its headers by name."""
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    return replace(head_of(scope, fields, prefix, body), headers=headers)
+    method, target, authority, body, peer = head_of(scope, fields, prefix, body)
+    return Request(method, target, authority, headers, body, peer)
 
 
-def head_of(scope: Scope, fields: Fields, prefix: str, body: bytes) -> Request:
+def head_of(scope: Scope, fields: Fields, prefix: str, body: bytes) -> Head:
     """The request without its headers. No `raw_path`: no target, and so a refusal."""
     target = prefix + path.decode("latin-1") if (path := scope.get("raw_path")) else ""
     if target and (query := scope.get("query_string")):
@@ -37,7 +37,7 @@ def head_of(scope: Scope, fields: Fields, prefix: str, body: bytes) -> Request:
     authority = fields.get(b"host", b"").decode("latin-1")  # two of them are refused
     client = scope.get("client")
     peer = client[0] if client else ""  # a Unix socket's end is nobody that h31 may trust
-    return Request(scope["method"], target, authority, [], body, peer)
+    return Head(scope["method"], target, authority, body, peer)
 
 
 def drop_other_identities(scope: Scope) -> None:
@@ -46,12 +46,16 @@ def drop_other_identities(scope: Scope) -> None:
 
 
 def is_small(fields: Fields) -> bool:
-    """Whether the body may be read before anything is proven: declared, not large, and not waiting for a word of
+    """Whether the body may be read before anything is proven: declared, below 100 kB, and not waiting for a word of
     ours (`Expect`).
     """
     declared = fields.get(b"content-length", b"0")
-    waits = b"expect" in fields or b"transfer-encoding" in fields
-    return not waits and declared.isdigit() and len(declared) < 6 and int(declared) <= _SMALL
+    return (
+        len(declared) < 6
+        and declared.isdigit()
+        and b"expect" not in fields
+        and b"transfer-encoding" not in fields
+    )
 
 
 async def in_steps(

@@ -28,6 +28,7 @@ from provider_federation.protocol.core import check_head, finish, verify_fields
 from provider_federation.protocol.fields import content_digest
 from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
 from provider_federation.protocol.responses import asked_by, sign_bytes
+from provider_federation.protocol.values import Head
 
 T = TypeVar("T")
 
@@ -133,21 +134,20 @@ class Gate:
         return self.enabled and carries_federation(names)
 
     def verify(
-        self, request: Request, fields: Mapping[bytes, bytes], count: int
+        self, head: Head, fields: Mapping[bytes, bytes], count: int
     ) -> tuple[Principal, Key | None] | None:
         """The principal and the key to answer with, for a request whose body is there; Refused.
 
         The same as `check_head`, `admit` and `signer`, and quicker; where it gives None these have to look. Its
-        `count` headers are in `fields`, and `request.headers` is not looked at.
+        `count` headers are in `fields`.
         """
-        if not request.authority:
+        if not head.authority:
             return None
         ring, now = self.keyring, self.now
         try:
             principal = verify_fields(
-                request, fields, count, ring, self.policy,
-                now=now(), replay=self.replay, ratchet=self.ratchet,
-            )  # fmt: skip
+                head, fields, count, ring, self.policy, now(), self.replay, self.ratchet
+            )
             if principal is None:
                 return None
             key = ring.get(principal.key_id) if principal.scheme == "v2" else None
@@ -155,7 +155,7 @@ class Gate:
             raise
         except Exception:  # noqa: BLE001  as `_guarded`, which would cost two calls
             raise _fault() from None
-        if request.method not in SAFE_METHODS and not principal.may_write:
+        if head.method not in SAFE_METHODS and not principal.may_write:
             raise Refused("scope_not_allowed", key_id=principal.key_id, signer=key)
         return principal, key and answer_key(key, self.response_key)
 

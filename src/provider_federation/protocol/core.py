@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from provider_federation.protocol import legacy, modern, quick
 from provider_federation.protocol.claims import Claim, admit
 from provider_federation.protocol.grammar import check_shape, read_headers
 from provider_federation.protocol.refusals import CannotSign, Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
-from provider_federation.protocol.shapes import read_fields
-from provider_federation.protocol.values import LEGACY_ALGORITHMS, Key, Keyring, Policy, Principal, Request
+from provider_federation.protocol.shapes import SHAPES, read_fields
+from provider_federation.protocol.values import (
+    LEGACY_ALGORITHMS,
+    Head,
+    Key,
+    Keyring,
+    Policy,
+    Principal,
+    Request,
+)
 
 
 def sign(
@@ -61,7 +68,8 @@ def verify(
             len(headers) == len(request.headers) <= policy.max_headers
             and len("".join(headers.values())) <= policy.max_header  # all together: so none is longer
         ):
-            return quick.verify(request, headers, keyring, policy, now, replay, ratchet)
+            shape = SHAPES[tuple(headers)]
+            return quick.verify(request, shape, shape.pick(headers), keyring, policy, now, replay, ratchet)
         is_wrong = False
     except quick.Wrong:
         is_wrong = True
@@ -72,27 +80,28 @@ def verify(
 
 
 def verify_fields(
-    request: Request,
+    head: Head,
     fields: Mapping[bytes, bytes],
     count: int,
     keyring: Keyring,
     policy: Policy,
-    *,
     now: float,
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
 ) -> Principal | None:
-    """The short way for an adapter that has `count` headers as bytes, in `fields`: `request` itself has none here.
+    """The short way for an adapter that has `count` headers as bytes, in `fields`.
 
     None says nothing: then `check_head` and `finish` do, with the whole request. Refused, and nothing else.
     """
     try:
-        headers = read_fields(fields, count, policy)
-        return quick.verify(request, headers, keyring, policy, now, replay, ratchet)
+        shape, values = read_fields(fields, count, policy)
+        return quick.verify(head, shape, values, keyring, policy, now, replay, ratchet)
     except quick.NOT_PLAIN:
         return None
     except quick.Wrong:
-        whole = replace(request, headers=list(headers.items()))
+        method, target, authority, body, peer = head
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields.items()]
+        whole = Request(method, target, authority, headers, body, peer)
         _check(whole, _read(whole, policy), keyring, policy, now, is_wrong=True)
     raise Refused("internal_error")  # out of reach: what is wrong is refused
 

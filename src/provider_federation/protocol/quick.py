@@ -19,10 +19,11 @@ from provider_federation.protocol.legacy import FRACTIONS, SECONDS, from_this_ma
 from provider_federation.protocol.profile import LIFETIME, NONCE, REQUEST, Coverage, read_coverage
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.replay import Ratchet, ReplayStore
-from provider_federation.protocol.shapes import SHAPES, Shape
+from provider_federation.protocol.shapes import Shape
 from provider_federation.protocol.signing import NOBODY, is_good, nobody
 from provider_federation.protocol.values import (
     LEGACY_ALGORITHMS,
+    Head,
     Key,
     Keyring,
     Policy,
@@ -52,29 +53,25 @@ NOT_PLAIN = (Unclear, TypeError, ValueError, ArithmeticError, LookupError, Attri
 
 
 def verify(
-    request: Request,
-    headers: dict[str, str],
+    request: Request | Head,
+    shape: Shape,
+    values: tuple[str, ...],
     keyring: Keyring,
     policy: Policy,
     now: float,
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
 ) -> Principal:
-    """The principal. `headers` are all, or all that matter, by name in any spelling; `request.headers` is not looked at.
+    """The principal. `values` are those of the headers in `shape.names`; `request.headers` is not looked at.
 
     Raises Wrong, one of NOT_PLAIN, and Refused by `remember` alone.
     """
-    shape, method, target = SHAPES[tuple(headers)], request.method, request.target
-    if (
-        shape is None
-        or method not in METHODS
-        or FAULTS[target] is not None
-        or len(request.body) > policy.max_body
-    ):
+    method, target = request.method, request.target
+    if method not in METHODS or FAULTS[target] is not None or len(request.body) > policy.max_body:
         raise Unclear
     if shape.is_modern:
-        return _verify_v2(request, shape, headers, keyring, policy, now, replay, ratchet)
-    key_id, timestamp, tag = shape.legacy(headers)
+        return _verify_v2(request, shape, values, keyring, policy, now, replay, ratchet)
+    key_id, timestamp, tag = values[:3]
     payload = f"{method} {target} {timestamp}".encode()
     signed_at = SECONDS[timestamp[:19]] + FRACTIONS[timestamp[19:]]
     key = keyring.get(key_id)
@@ -94,8 +91,8 @@ def verify(
         raise Wrong
     principal: Principal
     last_shape, last_policy, last_said, principal = key.last
-    if last_shape is not shape or last_policy is not policy or last_said != shape.said(headers):
-        principal = _principal(shape, headers, key, policy)
+    if last_shape is not shape or last_policy is not policy or last_said != values[shape.said]:
+        principal = _principal(shape, values, key, policy)
     if replay is not None or ratchet is not None:
         token = None if method in SAFE_METHODS else tag
         remember(key, "legacy", token, signed_at + policy.skew, now, replay, ratchet)
@@ -103,17 +100,17 @@ def verify(
 
 
 def _verify_v2(
-    request: Request,
+    request: Request | Head,
     shape: Shape,
-    sent: dict[str, str],
+    values: tuple[str, ...],
     keyring: Keyring,
     policy: Policy,
     now: float,
     replay: ReplayStore | None,
     ratchet: Ratchet | None,
 ) -> Principal:
-    headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
-    field, signature = headers["signature-input"], headers["signature"]
+    headers = dict(zip(shape.names, values))  # noqa: B905  `pick` and `at` give as many as there are names
+    field, signature = values[:2]
     first, _, rest = field.partition(';nonce="')
     nonce, _, last = rest.partition('"')
     coverage, created, expires = _first(first)
@@ -142,8 +139,8 @@ def _verify_v2(
         raise Unclear
     principal: Principal
     last_shape, last_policy, last_said, principal = key.last
-    if last_shape is not shape or last_policy is not policy or last_said != shape.said(sent):
-        principal = _principal(shape, sent, key, policy)
+    if last_shape is not shape or last_policy is not policy or last_said != values[shape.said]:
+        principal = _principal(shape, values, key, policy)
     if replay is not None or ratchet is not None:
         remember(key, "v2", nonce, expires + policy.skew, now, replay, ratchet)
     return principal
@@ -169,7 +166,7 @@ def _last(text: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
-def _base(request: Request, headers: dict[str, str], coverage: Coverage, text: str) -> bytes | None:
+def _base(request: Request | Head, headers: dict[str, str], coverage: Coverage, text: str) -> bytes | None:
     """What was signed; None where it takes a closer look. The request's own components are put among `headers`."""
     authority, layout = request.authority, coverage.layout
     if headers.get("host", authority) != authority:
@@ -191,7 +188,7 @@ def _is_signed(key: Key, base: bytes, signature: str) -> bool:
     return compare_digest(f"pf=:{fields.write_base64(key.mac(base).digest())}:", signature)
 
 
-def _may_use_h31(request: Request, shape: Shape, key: Key, policy: Policy) -> bool:
+def _may_use_h31(request: Request | Head, shape: Shape, key: Key, policy: Policy) -> bool:
     is_local = policy.development and from_this_machine(request.peer, is_forwarded=shape.is_forwarded)
     return key.algorithm == "h31" and is_local
 
@@ -223,11 +220,11 @@ def _is_text(headers: dict[str, str]) -> bool:
     )
 
 
-def _principal(shape: Shape, sent: dict[str, str], key: Key, policy: Policy) -> Principal:
+def _principal(shape: Shape, values: tuple[str, ...], key: Key, policy: Policy) -> Principal:
     """Who a good signature of `key` speaks for. Most say what the one before said: that answer is kept with the key."""
-    headers = dict(zip(shape.kept, shape.pick(sent), strict=True))
+    headers = dict(zip(shape.names, values, strict=True))
     principal = _make_principal(headers, key, policy)
-    object.__setattr__(key, "last", (shape, policy, shape.said(sent), principal))  # one step
+    object.__setattr__(key, "last", (shape, policy, values[shape.said], principal))  # one step
     return principal
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from provider_federation.protocol.grammar import FEDERATION_HEADERS, FORWARDED, NAMES
 from provider_federation.protocol.refusals import CannotSign, Refused
@@ -13,7 +13,7 @@ from provider_federation.protocol.values import Policy
 
 LEGACY = ("x-provider-keyid", "x-provider-timestamp", "x-provider-signature")
 SAID = ("x-provider-scope", "x-provider-org", "x-provider-instance")
-_MODERN = ("signature-input", "signature")
+MODERN = ("signature-input", "signature")
 _COVERED = ("idempotency-key", "content-digest", "content-type")
 _CLOSER_LOOK = frozenset({"content-encoding", "transfer-encoding"})
 _MOST_SHAPES, _MOST_NAMES, _LONGEST_NAMES = 256, 40, 2048
@@ -39,47 +39,55 @@ class _Remembered(dict[tuple[N, ...], T], Generic[N, T]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """Of a request signed by one scheme: how the headers are spelt that matter, None for what is not there.
+    """Of a request signed by one scheme: which headers matter, and where they are.
 
-    `kept` are the names (lower case) of all of these, and `pick` gives their values from the headers as spelt; `legacy`
-    those of LEGACY, for a legacy request; `said` those of scope, org and instance that are there.
+    `names` (lower case) are those of the signature, then of what is said (scope, org, instance), then the others that
+    v2 may cover. `pick` gives their values from headers by name as spelt, `at` from a list of all values in order;
+    `said` is the part of these values. Where a request is not plainly one of a scheme, `pick` and `at` raise ValueError.
     """
 
     is_modern: bool
-    kept: tuple[str, ...]
-    pick: Callable[[Mapping[str, str]], tuple[Any, ...]]
-    legacy: Callable[[Mapping[str, str]], tuple[Any, ...]]
-    said: Callable[[Mapping[str, str]], object]
     is_forwarded: bool
+    names: tuple[str, ...]
+    pick: Callable[[Mapping[str, str]], tuple[str, ...]]
+    at: Callable[[Sequence[str]], tuple[str, ...]]
+    said: slice
 
 
-def _getter(names: list[str]) -> Callable[[Mapping[str, str]], object]:
-    return itemgetter(*names) if names else lambda _: None
+def _unclear(_headers: object) -> NoReturn:
+    raise ValueError("not plainly the headers of one signature")
+
+
+_UNCLEAR = Shape(is_modern=False, is_forwarded=False, names=(), pick=_unclear, at=_unclear, said=slice(0))
 
 
 def _spelt(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(kept, name) for name in names if (kept := NAMES[name]) is not None]
 
 
-def _shape(names: tuple[str, ...]) -> Shape | None:
-    """None where the headers are not those of one signature, where one stands twice, or asks for a closer look."""
+def _shape(names: tuple[str, ...]) -> Shape:
+    """Unclear where the headers are not those of one signature, where one stands twice, or asks for a closer look."""
     try:
         found = _spelt(names)
     except Refused:
-        return None
+        return _UNCLEAR
     spelt = dict(found)
-    begun = [scheme for scheme in (LEGACY, _MODERN) if any(name in spelt for name in scheme)]
+    begun = [scheme for scheme in (LEGACY, MODERN) if any(name in spelt for name in scheme)]
     if len(spelt) < len(found) or not _CLOSER_LOOK.isdisjoint(spelt) or len(begun) != 1:
-        return None
-    if not all(name in spelt for name in begun[0]):
-        return None
+        return _UNCLEAR
+    (signature,) = begun
+    if not all(name in spelt for name in signature):
+        return _UNCLEAR
+    said = [name for name in SAID if name in spelt]
+    others = [name for name in spelt if name not in (*signature, *said)] if signature is MODERN else []
+    wanted = (*signature, *said, *others)
     return Shape(
-        is_modern=begun[0] is _MODERN,
-        kept=tuple(spelt),
-        pick=itemgetter(*spelt.values()),
-        legacy=itemgetter(*(spelt.get(name, "") for name in LEGACY)),
-        said=_getter([spelt[name] for name in SAID if name in spelt]),
+        is_modern=signature is MODERN,
         is_forwarded=FORWARDED in spelt,
+        names=wanted,
+        pick=itemgetter(*(spelt[name] for name in wanted)),
+        at=itemgetter(*(names.index(spelt[name]) for name in wanted)),
+        said=slice(len(signature), len(signature) + len(said)),
     )
 
 
@@ -111,21 +119,23 @@ def _unsigned(names: tuple[str, ...]) -> Unsigned:
     )
 
 
-def _texts(names: tuple[bytes, ...]) -> tuple[str, ...]:
-    return tuple(name.decode("latin-1") for name in names)
+def _of_fields(names: tuple[bytes, ...]) -> Shape:
+    return SHAPES[tuple(name.decode("latin-1") for name in names)]
 
 
-def read_fields(fields: Mapping[bytes, bytes], count: int, policy: Policy) -> dict[str, str]:
-    """Headers as text, all of them, by name as spelt. ValueError where that takes a closer look.
+def read_fields(fields: Mapping[bytes, bytes], count: int, policy: Policy) -> tuple[Shape, tuple[str, ...]]:
+    """The shape of headers that come as bytes, and the values that matter. ValueError where that takes a closer look.
 
     `count` is how many there were: more than `fields` when a name stood twice.
     """
     text = b"\n".join(fields.values()).decode("latin-1")
-    if not len(fields) == count <= policy.max_headers or len(text) > policy.max_header:
-        raise ValueError("a name twice, or too much")
-    return dict(zip(_TEXTS[tuple(fields)], text.split("\n"), strict=True))
+    values = text.split("\n")
+    if not len(values) == len(fields) == count <= policy.max_headers or len(text) > policy.max_header:
+        raise ValueError("a name twice, a value of two lines, or too much")
+    shape = FIELD_SHAPES[tuple(fields)]
+    return shape, shape.at(values)
 
 
-_TEXTS = _Remembered(_texts)
 SHAPES = _Remembered(_shape)
+FIELD_SHAPES = _Remembered(_of_fields)
 UNSIGNED = _Remembered(_unsigned)

@@ -15,8 +15,9 @@ from provider_federation.protocol import (
     verify_response,
 )
 from provider_federation.protocol.fields import content_digest
+from provider_federation.protocol.grammar import FORWARDED, read_headers
 from provider_federation.protocol.responses import asked_by, sign_bytes, sign_response
-from provider_federation.protocol.shapes import read_fields
+from provider_federation.protocol.shapes import SAID, SHAPES, read_fields
 
 NOW = 1_790_000_000.0
 HMAC = Key("hmac", "hmac-sha256", b"a secret of 32 bytes for v2 ....")
@@ -24,25 +25,38 @@ POLICY = Policy(instance="acme", max_headers=8, max_header=64)
 NAMES = ["host", "Host", "signature", "X-Provider-Scope", "content-length", "transfer-encoding", "forwarded",
          "x-real-ip", "cookie", "x" * 257, "x-\xe9"]  # fmt: skip
 
-pairs = st.lists(
-    st.tuples(st.sampled_from(NAMES), st.text(st.characters(max_codepoint=255), max_size=70)), max_size=10
+texts = st.text(st.characters(max_codepoint=255), max_size=12)
+signatures = st.sampled_from(
+    [["signature", "signature-input"], ["X-Provider-KeyId", "x-provider-timestamp", "x-provider-signature"]]
 )
 
 
-@given(pairs)
+@st.composite
+def heads(draw) -> list[tuple[str, str]]:
+    """The names of a signature, mostly all of them, among others."""
+    names = [*draw(signatures), *draw(st.lists(st.sampled_from(NAMES), max_size=4))]
+    if draw(st.integers(0, 5)) == 0:
+        del names[0]
+    return [(name, draw(texts)) for name in draw(st.permutations(names))]
+
+
+@given(heads())
 def test_headers_as_bytes_are_read_as_headers_or_not_at_all(headers) -> None:
     fields = {name.encode("latin-1"): value.encode("latin-1") for name, value in headers}
+    many = len(headers) > POLICY.max_headers or len(fields) < len(headers)
+    long = sum(len(value) + 1 for _, value in headers) > POLICY.max_header
     try:
-        read = read_fields(fields, len(headers), POLICY)
+        shape, values = read_fields(fields, len(headers), POLICY)
     except ValueError:
-        many = len(headers) > 8 or len({name for name, _ in headers}) < len(headers) or not headers
-        assert (
-            many
-            or sum(len(value) + 1 for _, value in headers) > 64
-            or any("\n" in value for _, value in headers)
-        )
+        is_unclear = not SHAPES[tuple(dict(headers))].names
+        assert many or long or is_unclear or any("\n" in value for _, value in headers)
     else:
-        assert list(read.items()) == headers
+        assert not many
+        read = read_headers(Request("GET", "/a", "acme.example", headers, b""), POLICY)
+        assert dict(zip(shape.names, values, strict=True)) == {name: read[name] for name in shape.names}
+        assert values == shape.pick(dict(headers))
+        assert values[shape.said] == tuple(read[name] for name in SAID if name in read)
+        assert shape.is_forwarded == (FORWARDED in read)
 
 
 def test_signing_bytes_signs_the_same_answer() -> None:

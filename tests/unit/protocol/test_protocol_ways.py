@@ -46,6 +46,8 @@ from provider_federation.protocol import (
     verify,
 )
 from provider_federation.protocol.grammar import NAMES
+from provider_federation.protocol.shapes import SHAPES
+from provider_federation.protocol.values import Head
 
 near = st.sampled_from([
     "", " ", "\t", "\n", "\0", "é", "pf=", "pf", "()", "=", ":", ";", ",", '"', "\\", "0", "A", "a", "==", ';alg="ed25519"',
@@ -102,8 +104,12 @@ def nearly_good(draw) -> Request:
 
 def _from_bytes(request: Request, policy: Policy, now: float) -> Principal | None:
     fields = {name.encode(): value.encode("latin-1") for name, value in request.headers}
-    bare, count = replace(request, headers=[]), len(request.headers)
-    return core.verify_fields(bare, fields, count, RING, policy, now=now, replay=None, ratchet=None)
+    head, count = _head(request), len(request.headers)
+    return core.verify_fields(head, fields, count, RING, policy, now=now, replay=None, ratchet=None)
+
+
+def _head(request: Request) -> Head:
+    return Head(request.method, request.target, request.authority, request.body, request.peer)
 
 
 @settings(max_examples=600)
@@ -122,7 +128,8 @@ def test_a_plain_request_takes_the_short_way(key, body):
     request = signed(key, body)
     expected = long_way(request, HERE, NOW)
     for headers in (request.headers, [(name.lower(), value) for name, value in request.headers]):
-        assert quick.verify(request, dict(headers), RING, HERE, NOW, None, None) == expected
+        shape = SHAPES[tuple(dict(headers))]
+        assert quick.verify(request, shape, shape.pick(dict(headers)), RING, HERE, NOW, None, None) == expected
 
 
 class Counting:
@@ -173,7 +180,8 @@ def test_a_bad_signature_costs_one_computation_whoever_is_named(monkeypatch, sig
     by_bytes = {"now": NOW, "replay": None, "ratchet": None}
     assert (
         counting.of(
-            lambda asked: core.verify_fields(asked, fields, len(fields), ring, HERE, **by_bytes), request
+            lambda asked: core.verify_fields(_head(asked), fields, len(fields), ring, HERE, **by_bytes),
+            request,
         )
         == expected
     )
@@ -190,6 +198,7 @@ def test_shapes_targets_and_seconds_are_bounded():
     for number in range(700):
         shapes.SHAPES[(*names, f"X-{number}")]
         shapes.UNSIGNED[(f"X-{number}",)]
+        shapes.read_fields({name.encode(): b"a" for name in (*names, f"X-{number}")}, len(names) + 1, HERE)
         grammar.FAULTS[f"/{number}"]
         legacy.SECONDS[f"2026-01-01T{number // 60:02}:{number % 60:02}:00"]
     for many in (
@@ -204,7 +213,7 @@ def test_shapes_targets_and_seconds_are_bounded():
     with pytest.raises(KeyError):
         legacy.SECONDS["2026-02-31T00:00:00"]
     assert "2026-02-31T00:00:00" not in legacy.SECONDS
-    assert max(len(shapes.SHAPES), len(shapes.UNSIGNED)) <= 256
+    assert max(len(shapes.SHAPES), len(shapes.UNSIGNED), len(shapes.FIELD_SHAPES)) <= 256
     assert len(grammar.FAULTS) <= 512
     assert len(legacy.SECONDS) <= 1024
 
@@ -258,7 +267,7 @@ def test_h31_behind_a_proxy_is_refused_in_every_way(name):
     with pytest.raises(Refused, match="algorithm_not_allowed"):
         verify(behind, Keyring([key]), policy, now=NOW)
     by_bytes = {"now": NOW, "replay": None, "ratchet": None}
-    assert core.verify_fields(behind, fields, len(fields), Keyring([key]), policy, **by_bytes) is None
+    assert core.verify_fields(_head(behind), fields, len(fields), Keyring([key]), policy, **by_bytes) is None
 
 
 @pytest.mark.parametrize("name", ["", "\0", "(none)"])
