@@ -85,7 +85,9 @@ def _plain_text(text: str) -> str:
     return text
 
 
-def _cleaned(longest: int) -> BeforeValidator:
+def cleaned(longest: int) -> BeforeValidator:
+    """A text field of somebody else's words: null is empty, the rest as `clean_text` leaves it."""
+
     def clean(value: Any) -> Any:
         return "" if value is None else clean_text(value, longest) if isinstance(value, str) else value
 
@@ -125,23 +127,23 @@ RemoteId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_p
 Cents = Annotated[int, Field(strict=True, ge=0, le=MOST_CENTS)]
 
 
-class _FromInstance(BaseModel):
+class FromInstance(BaseModel):
     """Answers may grow fields; what we read of them is checked strictly."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
-class RemoteCustomer(_FromInstance):
-    id: Annotated[str, _cleaned(128)] = ""
-    name: Annotated[str, _cleaned(300)] = ""
-    email: Annotated[str, _cleaned(320)] = ""
+class RemoteCustomer(FromInstance):
+    id: Annotated[str, cleaned(128)] = ""
+    name: Annotated[str, cleaned(300)] = ""
+    email: Annotated[str, cleaned(320)] = ""
 
 
-class RemoteInvoice(_FromInstance):
+class RemoteInvoice(FromInstance):
     """An invoice on the wire (docs/architecture.md, "The wire")."""
 
     id: RemoteId
-    number: Annotated[str, _cleaned(128)] = ""
+    number: Annotated[str, cleaned(128)] = ""
     customer: RemoteCustomer = RemoteCustomer()
     status: Literal["draft", "open", "paid", "void", "uncollectible"]
     period_from: MaybeInstant = None
@@ -155,7 +157,7 @@ class RemoteInvoice(_FromInstance):
     updated_at: Instant
     sent_at: MaybeInstant = None
     paid_at: MaybeInstant = None
-    stripe_invoice_id: Annotated[str, _cleaned(128)] = ""
+    stripe_invoice_id: Annotated[str, cleaned(128)] = ""
     hosted_invoice_url: Annotated[str, BeforeValidator(web_address)] = ""
 
     def columns(self) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class RemoteInvoice(_FromInstance):
         }
 
 
-class Change(_FromInstance):
+class Change(FromInstance):
     """One entry of the changes feed. A type that we do not know carries no invoice for us."""
 
     seq: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
@@ -178,10 +180,15 @@ class Change(_FromInstance):
     invoice: RemoteInvoice | None = None
 
 
-class ChangesPage(_FromInstance):
-    """`GET /api/federation/changes`: entries in order of `seq`, and where to go on."""
+class FeedPage(FromInstance):
+    """A page of any feed: which history it belongs to, and where to go on."""
 
     epoch: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_plain_text)]
-    items: Annotated[list[Change], Field(max_length=1000)]
     next_cursor: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain_text)]
     has_more: bool
+
+
+class ChangesPage(FeedPage):
+    """`GET /api/federation/changes`: entries in order of `seq`."""
+
+    items: Annotated[list[Change], Field(max_length=1000)]

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from procrastinate.contrib.django import app as jobs
-from pydantic import ValidationError
 
 from provider_federation.kit import clock
 from provider_federation.kit.text import clean_text
@@ -24,10 +23,11 @@ from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.actions import Ask, Finding
 from provider_federation.portal.fleet.driving import in_database
+from provider_federation.portal.fleet.feeds import read_page, wants_restart
 from provider_federation.portal.fleet.models import ClientInvoice, SyncState
 from provider_federation.portal.fleet.schemas import ChangesPage
 from provider_federation.portal.fleet.services import QUEUE, SHARD
-from provider_federation.portal.shim import Answered, BadAnswer, Call, Outcome, RefusedThere, Target
+from provider_federation.portal.shim import Call, Outcome, Target
 
 PAGE = 200
 PAGES_AT_ONCE = 100
@@ -111,12 +111,10 @@ async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Fin
     restarted = False
     while pages < PAGES_AT_ONCE:
         outcome = await ask(target, _page_call(state.cursor))
-        page = _read_page(outcome)
-        if _wants_restart(state, outcome, page) and not restarted:
+        page = read_page(outcome, ChangesPage, state.cursor)
+        if wants_restart(state.cursor, state.epoch, outcome, page) and not restarted:
             state, restarted = await in_database(_start_over)(state, outcome), True
             continue
-        if isinstance(page, ChangesPage) and page.has_more and page.next_cursor == state.cursor:
-            page = BadAnswer("page_cap", "the feed's cursor does not move")
         if not isinstance(page, ChangesPage):
             await in_database(note_failure)(instance_id, page.code, page.sentence)
             return Finding.of(page, {"changes": changes, "pages": pages, "restarted": restarted})
@@ -131,28 +129,6 @@ async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Fin
 
 def _page_call(cursor: str) -> Call:
     return Call("GET", "/api/federation/changes", query={"cursor": cursor or None, "limit": PAGE})
-
-
-def _read_page(outcome: Outcome) -> ChangesPage | Outcome:
-    """The page inside the answer, or the outcome that says why there is none."""
-    if not isinstance(outcome, Answered):
-        return outcome
-    try:
-        return ChangesPage.model_validate(outcome.data)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return BadAnswer("unexpected_shape", clean_text(f"{where}: {first['msg']}", 200), outcome.status)
-
-
-def _wants_restart(state: SyncState, outcome: Outcome, page: ChangesPage | Outcome) -> bool:
-    """The instance's database is another one than the cursor came from: it was made anew, or restored from
-    a backup.
-    """
-    if isinstance(page, ChangesPage):
-        return bool(state.epoch) and page.epoch != state.epoch
-    unknown = isinstance(outcome, RefusedThere) and outcome.status == 409 and outcome.code == "cursor_unknown"
-    return unknown and bool(state.cursor)
 
 
 def _begin(instance_id: uuid.UUID) -> SyncState:
