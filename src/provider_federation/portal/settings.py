@@ -110,7 +110,9 @@ EMAIL_HOST_PASSWORD = _env.text("PORTAL_EMAIL_PASSWORD")
 EMAIL_USE_TLS = _env.flag("PORTAL_EMAIL_TLS", default=True)
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = _env.text("PORTAL_EMAIL_FROM", "billing@localhost")
-PROVIDER_STRIPE_TAX_RATES = _env.names("PROVIDER_STRIPE_TAX_RATES")  # txr_…, on usage invoices and subscriptions
+PROVIDER_STRIPE_TAX_RATES = _env.names(
+    "PROVIDER_STRIPE_TAX_RATES"
+)  # txr_…, on usage invoices and subscriptions
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "v2"
 )  # what this portal expects of its instances
@@ -129,6 +131,7 @@ DOWNGRADE_PRORATION = _proration("PROVIDER_DOWNGRADE_PRORATION", "at_period_end"
 # How long a client in arrears keeps everything, counted from the unpaid invoice.
 GRACE_DAYS = _env.integer("PROVIDER_GRACE_DAYS", 7, low=0, high=90)
 PREVIEW_SECONDS = _env.integer("PORTAL_PREVIEW_SECONDS", 1_800, low=30, high=86_400)
+DISPUTES_EVERY_SECONDS = _env.integer("PORTAL_DISPUTES_SECONDS", 300, low=1, high=86_400)
 SYNC_EVERY_SECONDS = _env.integer("PORTAL_SYNC_SECONDS", 60, low=1, high=86_400)
 WORKER_HEARTBEAT_SECONDS = _env.integer("PORTAL_WORKER_HEARTBEAT_SECONDS", 5, low=1, high=60)
 WORKER_DEAD_AFTER_SECONDS = _env.integer("PORTAL_WORKER_DEAD_AFTER_SECONDS", 20, low=3, high=3_600)

@@ -31,6 +31,7 @@ from provider_federation.portal.billing_runs.services import wake_forgotten
 from provider_federation.portal.fleet.execution import fail_orphans
 from provider_federation.portal.fleet.sync import schedule_due
 from provider_federation.portal.reaper import forget_old_jobs, requeue_lost_jobs
+from provider_federation.portal.receivables.services.filings import schedule_readings
 from provider_federation.portal.receivables.services.schedule import schedule_receivables
 from provider_federation.portal.revenue.services import defer_forgotten
 from provider_federation.portal.subscriptions.entitlements import update_arrears
@@ -73,7 +74,7 @@ async def _main(concurrency: int) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_run_jobs(stop, concurrency))
         group.create_task(_every(beat, stop, requeue_lost_jobs))
-        group.create_task(_every(max(1.0, min(5.0, settings.SYNC_EVERY_SECONDS / 2)), stop, schedule_due))
+        group.create_task(_every(max(1.0, min(5.0, settings.SYNC_EVERY_SECONDS / 2)), stop, _ask_instances))
         group.create_task(_every(60.0, stop, _keep_house))
     _log.info("worker stopped")
 
@@ -178,6 +179,12 @@ def _with_connection(work: Callable[[], object]) -> None:
         work()
     finally:
         close_old_connections()
+
+
+def _ask_instances() -> None:
+    """What every instance is asked again and again."""
+    schedule_due()
+    schedule_readings()
 
 
 def _keep_house() -> None:

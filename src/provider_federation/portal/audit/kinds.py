@@ -65,6 +65,7 @@ class Kind(StrEnum):
     CREDIT_NOTE_CHANGED = "receivables.credit_note_changed"
     REFUND_ASKED = "receivables.refund_asked"
     REFUND_CHANGED = "receivables.refund_changed"
+    DISPUTE_FILED = "receivables.dispute_filed"
     DISPUTE_RAISED = "receivables.dispute_raised"
     DISPUTE_DECIDED = "receivables.dispute_decided"
     DUNNING_STEP = "receivables.dunning_step"

@@ -233,6 +233,97 @@ class LeadDispute(models.Model):
         return f"{self.charge} {self.state}"
 
 
+class Answer(models.TextChoices):
+    """What a client is told of its dispute."""
+
+    OPEN = "open", "open"
+    ACCEPTED = "accepted", "accepted"
+    REJECTED = "rejected", "rejected"
+    NOT_BILLED = "not_billed", "not billed"
+
+
+class ClientDispute(models.Model):
+    """A dispute as a client filed it in its own instance, and what the instance was told of it.
+
+    `remote_id` is the instance's name for it, `filed_at` and `evidence` are its own words. `dispute` is ours, that
+    is decided; without one there was nothing to decide (`not_billed`). From `state` to `lead_freed` stands what
+    holds as of `version`; `acknowledged_version` is what the instance confirmed. `lost_at`: it does not know the
+    dispute any more (a restored backup) and is left alone until it does.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="client_disputes")
+    remote_id = models.CharField(max_length=64)
+    lead_id = models.CharField(max_length=128)
+    lead_public_id = models.CharField(max_length=128, blank=True, default="")
+    claim = models.CharField(max_length=1000)
+    evidence = models.CharField(max_length=128, blank=True, default="")
+    filed_at = models.DateTimeField()
+    read_at = models.DateTimeField()
+    dispute = models.ForeignKey(
+        LeadDispute, on_delete=models.PROTECT, null=True, blank=True, related_name="filings"
+    )
+    state = models.CharField(max_length=16, choices=Answer.choices)
+    decision = models.CharField(max_length=1000, blank=True, default="")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    credit_note_number = models.CharField(max_length=64, blank=True, default="")
+    lead_freed = models.BooleanField(default=False)
+    version = models.PositiveBigIntegerField(default=1)
+    acknowledged_version = models.PositiveBigIntegerField(default=0)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    lost_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0)
+    last_code = models.CharField(max_length=80, blank=True, default="")
+    last_sentence = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        ordering = ["-read_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instance", "remote_id"], name="receivables_client_dispute_once"),
+            models.CheckConstraint(
+                condition=Q(dispute__isnull=False) | Q(state=Answer.NOT_BILLED),
+                name="receivables_client_dispute_of_something",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["instance", "read_at"], name="receivables_client_dispute_at"),
+            models.Index(
+                fields=["due_at"],
+                condition=Q(acknowledged_version__lt=models.F("version"), lost_at__isnull=True),
+                name="receivables_untold",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} {self.remote_id} {self.state}"
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the instance confirmed what holds now."""
+        return self.acknowledged_version >= self.version
+
+
+class DisputeReading(models.Model):
+    """How far the disputes of one instance are read. `due_at` is in the database's time, so that a settable
+    clock cannot stop the schedule; `read_at` is the last time that the feed was read to its end.
+    """
+
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, related_name="dispute_reading", primary_key=True
+    )
+    epoch = models.CharField(max_length=128, blank=True, default="")
+    cursor = models.CharField(max_length=512, blank=True, default="")
+    read_at = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    last_code = models.CharField(max_length=80, blank=True, default="")
+    last_sentence = models.CharField(max_length=500, blank=True, default="")
+    due_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} {self.last_code}"
+
+
 class StepState(models.TextChoices):
     """`claimed` is about to be sent, and is never sent by anybody else; `skipped` was due with a later one."""
 

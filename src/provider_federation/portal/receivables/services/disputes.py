@@ -14,6 +14,7 @@ from provider_federation.portal.receivables.services.credit_notes import (
     claim_credit_note,
     finish_credit_note,
 )
+from provider_federation.portal.receivables.services.telling import update_told
 from provider_federation.portal.revenue.models import LeadCharge
 
 
@@ -102,3 +103,4 @@ def _decide(row: LeadDispute, state: DisputeState, decision: str, actor: str) ->
     row.save()
     facts = {"state": state, "credit_note": row.credit_note_id, "lead": row.charge.lead_id}
     record(Kind.DISPUTE_DECIDED, actor, f"dispute:{row.pk}", decision=decision, **facts)
+    update_told([row])

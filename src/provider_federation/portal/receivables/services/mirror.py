@@ -17,6 +17,7 @@ from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.receivables.models import (
     CreditNote,
     CreditNoteLine,
+    LeadDispute,
     NoteState,
     Receivable,
     Refund,
@@ -24,6 +25,7 @@ from provider_federation.portal.receivables.models import (
     Settle,
 )
 from provider_federation.portal.receivables.queries import about, receivable
+from provider_federation.portal.receivables.services.telling import update_told
 from provider_federation.portal.revenue.models import LeadCharge, StripeEvent, UsageInvoice
 from provider_federation.portal.revenue.services import refresh_any_invoice
 from provider_federation.portal.revenue.services.sweep import Found
@@ -203,6 +205,7 @@ def _follow_note(row: CreditNote, before: str) -> None:
         _credited_leads(row).update(released_at=clock.now())
     facts = {"was": before, "now": row.state, "total_cents": row.total_cents, "currency": row.currency}
     record(Kind.CREDIT_NOTE_CHANGED, _BY_STRIPE, f"credit_note:{row.pk}", number=row.number, **facts)
+    update_told(LeadDispute.objects.filter(credit_note=row).select_related("credit_note", "charge"))
 
 
 def _credited_leads(row: CreditNote):  # type: ignore[no-untyped-def]  # noqa: ANN202  a query set of LeadCharge
