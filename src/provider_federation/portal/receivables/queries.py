@@ -130,24 +130,38 @@ def being_credited(invoice: Receivable) -> int:
 
 
 def creditable(invoice: Receivable) -> int:
-    """The most that all credit notes together may still take, tax included."""
+    """The most that all credit notes together may still take, tax included. Of a paid one, what was refunded by
+    itself is back already.
+    """
     if invoice.status not in FINAL:
         return 0
     left = invoice.total_cents - invoice.credited_unpaid_cents - invoice.credited_paid_cents
-    if invoice.status != UsageStatus.PAID:
+    if invoice.status == UsageStatus.PAID:
+        left -= _sum(_given_back(invoice).filter(credit_note=None))
+    else:
         left = min(left, invoice.remaining_cents)
     return max(left - being_credited(invoice), 0)
 
 
 def given_back(invoice: Receivable) -> int:
     """What refunds returned, or are about to return."""
-    rows = Refund.objects.filter(**about(invoice), state__in=GIVEN_BACK)
-    return int(rows.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
+    return _sum(_given_back(invoice))
 
 
 def refundable(invoice: Receivable) -> int:
-    """The cash that came in through Stripe for this invoice and has not gone back."""
-    return max(invoice.paid_cents - invoice.off_stripe_cents - given_back(invoice), 0)
+    """The cash that came in through Stripe for this invoice and has not gone back: neither as cash, nor to the
+    client's balance or outside by a credit note.
+    """
+    cash = max(invoice.paid_cents - invoice.off_stripe_cents - given_back(invoice), 0)
+    return min(cash, creditable(invoice)) if invoice.status == UsageStatus.PAID else cash
+
+
+def _given_back(invoice: Receivable) -> QuerySet[Refund]:
+    return Refund.objects.filter(**about(invoice), state__in=GIVEN_BACK)
+
+
+def _sum(refunds: QuerySet[Refund]) -> int:
+    return int(refunds.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
 
 
 @dataclass(frozen=True)

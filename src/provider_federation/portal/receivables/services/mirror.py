@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
@@ -26,8 +27,8 @@ from provider_federation.portal.receivables.models import (
 )
 from provider_federation.portal.receivables.queries import about, receivable
 from provider_federation.portal.receivables.services.telling import update_told
-from provider_federation.portal.revenue.models import LeadCharge, StripeEvent, UsageInvoice
-from provider_federation.portal.revenue.services import refresh_any_invoice
+from provider_federation.portal.revenue.models import LeadCharge, StripeEvent, UsageInvoice, UsageStatus
+from provider_federation.portal.revenue.services import raise_alert, refresh_any_invoice
 from provider_federation.portal.revenue.services.sweep import Found
 from provider_federation.portal.subscriptions.account import provider_account
 from provider_federation.portal.subscriptions.applying import Foreign, Overtaken, look_until_current
@@ -200,19 +201,34 @@ def _copy_note(row: CreditNote, fresh: StripeCreditNote) -> None:
 
 
 def _follow_note(row: CreditNote, before: str) -> None:
-    """Issued, it frees the leads that it was to free; every change is an audit event."""
+    """Issued, it frees the leads that it was to free; void, it charges them again. Every change is an audit event."""
     if row.state == NoteState.ISSUED and row.frees_leads:
-        _credited_leads(row).update(released_at=clock.now())
+        _credited_leads(row).filter(released_at=None).update(released_at=clock.now())
+    if row.state == NoteState.VOID and row.frees_leads:
+        _charge_again(row)
     facts = {"was": before, "now": row.state, "total_cents": row.total_cents, "currency": row.currency}
     record(Kind.CREDIT_NOTE_CHANGED, _BY_STRIPE, f"credit_note:{row.pk}", number=row.number, **facts)
     update_told(LeadDispute.objects.filter(credit_note=row).select_related("credit_note", "charge"))
 
 
+def _charge_again(row: CreditNote) -> None:
+    """The leads of a voided note are owed as before, unless their invoice is void as well; one that another invoice
+    charges by now is for a person.
+    """
+    freed = _credited_leads(row).exclude(released_at=None).exclude(line__invoice__status=UsageStatus.VOID)
+    names = list(freed.values_list("lead_id", flat=True))
+    charged = LeadCharge.objects.filter(instance=row.instance, lead_id__in=names, released_at=None)
+    twice = sorted(charged.values_list("lead_id", flat=True))
+    freed.exclude(lead_id__in=twice).update(released_at=None)
+    if twice:
+        message = f"{row.number} was voided, and {len(twice)} of its leads are on another invoice as well."
+        raise_alert("lead_charged_twice", f"credit_note:{row.pk}", message, leads=twice[:100])
+
+
 def _credited_leads(row: CreditNote):  # type: ignore[no-untyped-def]  # noqa: ANN202  a query set of LeadCharge
     single = row.lines.exclude(charge=None).values("charge")
     whole = row.lines.filter(charge=None).exclude(usage_line=None).values("usage_line")
-    found = LeadCharge.objects.filter(pk__in=single) | LeadCharge.objects.filter(line__in=whole)
-    return found.filter(released_at=None)
+    return LeadCharge.objects.filter(Q(pk__in=single) | Q(line__in=whole))
 
 
 def _stripe_lines(fresh: StripeCreditNote, invoice: Receivable) -> list[CreditNoteLine]:

@@ -10,7 +10,7 @@ from provider_federation.kit import clock
 from provider_federation.money import Period
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions.account import provider_account
-from provider_federation.portal.subscriptions.models import BillingCustomer
+from provider_federation.portal.subscriptions.models import BillingCustomer, FormerCustomer
 from provider_federation.stripe_account import StripeFailed, StripeInvoice, StripeLine, StripeSubscription
 
 ORDER = "pf_key"
@@ -30,11 +30,15 @@ class Scope:
 
 
 def customers_of(scope: Scope) -> dict[str, Instance]:
-    """The clients in scope by the id of their customer in Stripe."""
-    rows = BillingCustomer.objects.exclude(stripe_customer_id=None).select_related("instance")
+    """The clients in scope by the id of their customer in Stripe, also of one that was deleted there: its invoices
+    stay.
+    """
+    known = BillingCustomer.objects.exclude(stripe_customer_id=None).select_related("instance")
+    former = FormerCustomer.objects.select_related("instance")
     if scope.instance is not None:
-        rows = rows.filter(instance=scope.instance)
-    return {row.stripe_customer_id or "": row.instance for row in rows}
+        known, former = known.filter(instance=scope.instance), former.filter(instance=scope.instance)
+    deleted = {row.stripe_customer_id: row.instance for row in former}
+    return deleted | {row.stripe_customer_id or "": row.instance for row in known}
 
 
 def invoices_of(scope: Scope, customers: Mapping[str, Instance], known: set[str]) -> Iterator[StripeInvoice]:

@@ -5,6 +5,7 @@ rule 13).
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -202,8 +203,18 @@ def _plain(value: Any) -> str:
 def _apply_invoice(event: StripeEvent) -> str:
     if event.type == "invoice.deleted":
         return "a draft that is gone"
-    row = refresh_any_invoice(event.object_id)
+    try:
+        row = refresh_any_invoice(event.object_id)
+    except StripeFailed as failure:
+        if failure.code == "resource_missing" and _was_draft(event):
+            return "a draft that is gone"
+        raise
     return f"{row.status} {row.number}".strip()
+
+
+def _was_draft(event: StripeEvent) -> bool:
+    """Only a draft can be deleted in Stripe, also before its first event is applied."""
+    return bool(json.loads(event.payload)["data"]["object"].get("status") == "draft")
 
 
 def _apply_subscription(event: StripeEvent) -> str:

@@ -187,4 +187,11 @@ def _refresh(names: Iterable[str], fetch: Callable[[str], object], problems: lis
         except Foreign as foreign:
             problems.append(foreign)
             raise_alert(foreign.code, name, foreign.message)
+        except StripeFailed as failure:
+            if failure.code != "resource_missing":
+                raise
+            problems.append(
+                Foreign("missing_in_stripe", f"Stripe does not know {name}, which is in our books.")
+            )
+            raise_alert(problems[-1].code, name, problems[-1].message)
     return found

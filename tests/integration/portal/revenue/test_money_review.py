@@ -1,0 +1,91 @@
+"""What a second look at the ledger asked for: nothing given back twice, nobody charged again, no alarm without a cause."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.portal.revenue.books_rig import classes, reconcile
+from tests.integration.portal.revenue.rig import FEBRUARY, deliver, run_jobs
+from tests.integration.portal.revenue.test_receivables import ask, at, bill, pay, reason
+
+from provider_federation.portal.receivables.models import CreditNote
+from provider_federation.portal.revenue.models import Alert, LeadCharge, StripeEvent, UsageInvoice
+
+
+@pytest.fixture
+def billed(books, grow, api):
+    """A client with one open usage invoice: two leads and $3.00 of AI usage; returns its row."""
+    usage, _ = grow("ada")
+    usage.uses(FEBRUARY, 2, ai="3.00")
+    bill(api)
+    return UsageInvoice.objects.get()
+
+
+def test_a_credit_note_that_is_voided_charges_its_leads_again(books, billed, api):
+    wanted = {"reference": "all", "lines": [{"position": 1}], "freesLeads": True}
+    note = ask(api, at(billed, "/credit-notes"), wanted, status=201)["creditNote"]
+    assert LeadCharge.objects.filter(released_at=None).count() == 0
+    books.post(f"credit_notes/{CreditNote.objects.get(pk=note['id']).stripe_credit_note_id}/void")
+    ask(api, "sweep", status=200)
+    assert CreditNote.objects.get().state == "void"
+    assert LeadCharge.objects.filter(released_at=None).count() == 2
+
+
+@pytest.mark.parametrize("settle", ["balance", "outside"])
+def test_what_was_credited_after_payment_is_no_cash_to_give_back(books, billed, api, settle):
+    pay(books, billed)
+    ask(api, "sweep", status=200)
+    note = {"reference": "n", "lines": [{"position": 1, "amountCents": 10_000}], "settle": settle}
+    ask(api, at(billed, "/credit-notes"), note, status=201)
+    refused = ask(api, at(billed, "/refunds"), {"reference": "r1", "amountCents": 10_301}, status=422)
+    assert reason(refused) == "refund_refused"
+    made = ask(api, at(billed, "/refunds"), {"reference": "r2"}, status=201)["refund"]
+    assert made["amountCents"] == 10_300
+
+
+@pytest.mark.parametrize("settle", ["balance", "outside", "refund"])
+def test_what_was_refunded_is_not_credited_once_more(books, billed, api, settle):
+    pay(books, billed)
+    ask(api, "sweep", status=200)
+    ask(api, at(billed, "/refunds"), {"reference": "r", "amountCents": 20_000}, status=201)
+    note = {"reference": "n", "lines": [{"position": 1, "amountCents": 10_000}], "settle": settle}
+    refused = ask(api, at(billed, "/credit-notes"), note, status=422)
+    assert reason(refused) in {"credit_refused", "refund_refused"}
+
+
+def test_the_event_of_a_draft_that_is_gone_is_not_parked(books, billed, api):
+    customer = billed.instance.billing_customer.stripe_customer_id
+    draft = books.post("invoices", customer=customer)
+    [created] = [one for one in books.events("invoice.created") if one["data"]["object"]["id"] == draft["id"]]
+    books.simulator.ask("DELETE", f"/v1/invoices/{draft['id']}", key=books.key)
+    deliver(api, created)
+    assert run_jobs() == []
+    assert StripeEvent.objects.get().state == "applied"
+    assert Alert.objects.count() == 0
+
+
+def test_books_agree_after_a_customer_was_deleted_in_stripe(books, ada_billed, api):
+    row = UsageInvoice.objects.get()
+    pay(books, row)
+    books.simulator.ask(
+        "DELETE", f"/v1/customers/{row.instance.billing_customer.stripe_customer_id}", key=books.key
+    )
+    for event in [*books.events("invoice.paid"), *books.events("customer.deleted")]:
+        deliver(api, event)
+    assert run_jobs() == []
+    assert classes(reconcile()) == {}
+
+
+def test_one_invoice_that_stripe_does_not_know_does_not_end_the_sweep(books, billed, api):
+    pay(books, billed)
+    later = UsageInvoice.objects.get(pk=billed.pk)
+    later.pk, later.order_key, later.stripe_invoice_id, later.period = (
+        None,
+        "usage:x",
+        "in_0_nowhere",
+        "2025-12",
+    )
+    later.save(force_insert=True)
+    swept = ask(api, "sweep", status=200)
+    assert (swept["problems"], Alert.objects.get().kind) == (1, "missing_in_stripe")
+    billed.refresh_from_db()
+    assert billed.status == "paid"
