@@ -17,6 +17,7 @@ from provider_federation.instance.federation.models import FederationKey, Invita
 from provider_federation.kit import clock
 from provider_federation.protocol import Key, Keyring, Refused
 from provider_federation.protocol.pairing import invitation_key, read_public
+from provider_federation.protocol.values import IDENTIFIER
 
 PAIR = ""  # an instance has one portal
 _INVITATIONS_KNOWN = timedelta(days=1)
@@ -87,7 +88,7 @@ class InvitationKeyring(Keyring):
 
     def get(self, key_id: str) -> Key | None:
         key = self._live.snapshot.codes.get(key_id)
-        if key is None:
+        if key is None and IDENTIFIER.fullmatch(key_id):
             raise Refused("enrolment_closed", key_id=key_id)
         return key
 

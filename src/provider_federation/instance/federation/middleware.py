@@ -7,26 +7,26 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from provider_federation.instance.federation.asgi import ENROL_PATH
 from provider_federation.instance.federation.services import note_use
 from provider_federation.instance.invoicing.services import provider_policy
 from provider_federation.instance.people.access import principal_of
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import problem_response
-from provider_federation.protocol.pairing import invitation_name
 
 # What a frozen provider may still ask: whether this instance lives, and that it is frozen.
 _STAYS_OPEN = frozenset({"/api/system/federation.status", "/api/federation/policy"})
 
 
 class ProviderMiddleware:
-    """Inside the federation gate, outside the views."""
+    """Inside the federation gate, outside the views. At the enrolment route codes sign, and no key of the portal's."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         principal = principal_of(request)
-        if principal is not None and not invitation_name(principal.key_id):
+        if principal is not None and request.path_info != ENROL_PATH:
             note_use(principal)
             if request.path_info not in _STAYS_OPEN and provider_policy().frozen:
                 return problem_response(

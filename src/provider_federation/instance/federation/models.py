@@ -42,6 +42,16 @@ class FederationKey(models.Model):
     def __str__(self) -> str:
         return self.key_id
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it was introduced, and has not said by its own signature that the portal has it."""
+        return self.source == KeySource.ROTATED and self.confirmed_at is None
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether another took its place, and it only lives for the calls that were under way."""
+        return self.not_after is not None and not self.is_unconfirmed
+
 
 class Invitation(models.Model):
     """One opening for a portal. `name` is the code's public half; `digest` (hex) verifies the secret one.

@@ -9,7 +9,7 @@ from typing import Literal
 from django.conf import settings
 
 from provider_federation.instance.federation.keyring import PAIR, Snapshot, read_snapshot
-from provider_federation.instance.federation.models import FederationKey, KeySource
+from provider_federation.instance.federation.models import FederationKey
 from provider_federation.instance.federation.replay import replay_store
 from provider_federation.kit import clock
 from provider_federation.protocol import Key
@@ -94,8 +94,7 @@ def state_of(row: FederationKey) -> Literal["introduced", "active", "retiring", 
     if row.revoked_at is not None or (row.not_after is not None and row.not_after <= clock.now()):
         return "ended"
     if row.not_after is not None:
-        unconfirmed = row.source == KeySource.ROTATED and row.confirmed_at is None
-        return "introduced" if unconfirmed else "retiring"
+        return "introduced" if row.is_unconfirmed else "retiring"
     return "active"
 
 

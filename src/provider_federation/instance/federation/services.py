@@ -56,8 +56,9 @@ def open_invitation() -> Invitation | None:
 
 def note_bad_try(key_id: str) -> None:
     """A request that named an open code and was refused. After MOST_TRIES of them the code is closed."""
-    rows = Invitation.objects.filter(name=invitation_name(key_id), closed_at=None)
-    if rows.update(tries=F("tries") + 1):
+    name = invitation_name(key_id)
+    rows = Invitation.objects.filter(name=name, closed_at=None)
+    if name and rows.update(tries=F("tries") + 1):
         rows.filter(tries__gte=MOST_TRIES).update(closed_at=clock.now())
 
 
@@ -86,11 +87,12 @@ def enrol(code_key_id: str, *, key_id: str, public_key: str, scope: str) -> Key:
 def introduce_key(by: Principal, *, key_id: str, public_key: str, scope: str) -> FederationKey:
     """A new key, introduced by one that is in force and reaching no further; a day is left to confirm it.
 
-    The same again changes nothing. Problems as in `enrol`.
+    The same again changes nothing. 409 `key_retiring`, and Problems as in `enrol`.
     """
     current = read_snapshot().keyring.get(by.key_id)
     if current is None:
         raise not_found("key")
+    _check_stays(by)
     _check_scope(scope, current.scope)
     with transaction.atomic():
         known = _locked(key_id)
@@ -114,7 +116,7 @@ def confirm_key(by: Principal, key_id: str) -> FederationKey:
         row = _locked(key_id)
         if row is None:
             raise not_found("key")
-        if row.confirmed_at is None:
+        if row.is_unconfirmed:
             row.confirmed_at, row.not_after = clock.now(), None
             row.save(update_fields=["confirmed_at", "not_after"])
     _log.info("key confirmed", key_id=key_id)
@@ -122,9 +124,12 @@ def confirm_key(by: Principal, key_id: str) -> FederationKey:
 
 
 def retire_key(by: Principal, key_id: str, overlap_seconds: int = 0) -> FederationKey:
-    """End another key, after an overlap in which both hold. 409 `retire_with_another`, 404."""
+    """End another key, after an overlap in which both hold; at once when nobody has confirmed it. 409
+    `retire_with_another`, `key_retiring`, 404.
+    """
     if by.key_id == key_id:
         raise Problem(409, "retire_with_another", "A key is retired by a request that another key signed.")
+    _check_stays(by)
     ends = clock.now() + timedelta(seconds=overlap_seconds)
     row = _end(key_id, not_after=ends, revoked_at=None if overlap_seconds else ends)
     _log.info("key retired", key_id=key_id, by=by.key_id, overlap_seconds=overlap_seconds)
@@ -166,6 +171,8 @@ def note_use(principal: Principal) -> None:
 
 def _add(key_id: str, public_key: str, scope: str, source: KeySource, **more: datetime) -> FederationKey:
     lock_provider_policy()
+    if invitation_name(key_id):
+        raise Problem(400, "invalid_key", "This id is kept for the keys of codes; take another.", field="id")
     try:
         read_public(public_key)
     except ValueError as error:
@@ -200,9 +207,20 @@ def _end(key_id: str, *, not_after: datetime | None, revoked_at: datetime | None
             row = FederationKey(key_id=key_id, source=KeySource.ENVIRONMENT, created_at=clock.now())
         row.revoked_at = row.revoked_at or revoked_at
         if not_after is not None:
+            if row.is_unconfirmed:  # no call by it is under way, and confirming it would bring it back
+                row.revoked_at = row.revoked_at or clock.now()
             row.not_after = min(not_after, row.not_after or not_after)
         row.save()
     return row
+
+
+def _check_stays(by: Principal) -> None:
+    """A key that is on its way out lets no other in, and ends none: it could outlive its retirement by that."""
+    row = FederationKey.objects.filter(key_id=by.key_id).first()
+    if row is not None and row.is_retiring:
+        raise Problem(
+            409, "key_retiring", "A key that is being retired changes no keys; sign with its successor."
+        )
 
 
 def _locked(key_id: str) -> FederationKey | None:
