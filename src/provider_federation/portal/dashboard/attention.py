@@ -14,6 +14,7 @@ from provider_federation.portal.billing_runs.models import BillingRun, ItemState
 from provider_federation.portal.dashboard.modes import misfits, mode_fits
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet.models import CallStatus, FleetRun
+from provider_federation.portal.receivables.filed import coverage
 from provider_federation.portal.receivables.models import DisputeState, LeadDispute
 from provider_federation.portal.receivables.outstanding import ages
 from provider_federation.portal.reconciliation.models import ReconciliationReport, ReportStatus
@@ -49,6 +50,7 @@ def attention() -> list[Item]:
         _plan_to_approve(),
         _overdue(),
         _disputed(),
+        _unheard(),
         _differing(),
         _past_due(),
         _misfits(),
@@ -159,6 +161,18 @@ def _disputed() -> Item | None:
     title = _number(count, "lead dispute waits for a decision", "lead disputes wait for a decision")
     text = "Accepting makes a credit note; rejecting changes no amount."
     return Item("warn", "gavel", title, text, f"{reverse('lead-disputes')}?state=open")
+
+
+def _unheard() -> Item | None:
+    """Clients whose disputes cannot be read, or who cannot be told what was decided."""
+    heard = coverage()
+    count = heard.failing_count + heard.untold_failing
+    if not count:
+        return None
+    title = _number(count, "exchange about disputes fails", "exchanges about disputes fail")
+    names = _named([str(one.instance) for one in heard.failing[:_NAMED]], heard.failing_count)
+    text = names or "A decision could not be told to its client yet; it is tried again."
+    return Item("warn", "sms_failed", title, text, reverse("lead-disputes"))
 
 
 def _differing() -> Item | None:

@@ -12,9 +12,9 @@ from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
-from provider_federation.portal.receivables import outstanding, queries
+from provider_federation.portal.receivables import filed, outstanding, queries
 from provider_federation.portal.receivables.ledger import ledger_totals
-from provider_federation.portal.receivables.models import DisputeState
+from provider_federation.portal.receivables.models import Answer, DisputeState
 from provider_federation.portal.receivables.schemas import (
     AcceptIn,
     CreditNoteIn,
@@ -24,6 +24,8 @@ from provider_federation.portal.receivables.schemas import (
     ages_out,
     credit_note_out,
     dispute_out,
+    filing_out,
+    heard_out,
     ledger_out,
     preview_out,
     receivable_out,
@@ -164,14 +166,29 @@ def list_disputes(
     limit: Limit = 50,
 ) -> dict[str, Any]:
     refuse_unknown_query(request, ("clientOrgId", "state", "cursor", "limit"))
-    if state and state not in DisputeState.values:
-        sentence = f"state: one of {', '.join(DisputeState.values)}."
-        raise Problem(400, "invalid_field", sentence, field="state")
+    _check_state(state, DisputeState.values)
     page = queries.list_disputes(
         client_org_id=clientOrgId or "", state=state or "", cursor=cursor, limit=limit
     )
     items = [dispute_out(one) for one in page.items]
-    return {"ok": True, "items": items, "nextCursor": page.next_cursor}
+    heard = heard_out(filed.coverage())
+    return {"ok": True, "items": items, "nextCursor": page.next_cursor, "coverage": heard}
+
+
+@router.get("/client-disputes", auth=_read, summary="What clients filed themselves, and what they were told")
+def list_client_disputes(
+    request: HttpRequest,
+    clientOrgId: Text = None,
+    state: Text = None,
+    cursor: Annotated[str, Query(max_length=512)] = "",
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    refuse_unknown_query(request, ("clientOrgId", "state", "cursor", "limit"))
+    _check_state(state, Answer.values)
+    page = filed.list_filings(client_org_id=clientOrgId or "", state=state or "", cursor=cursor, limit=limit)
+    items = [filing_out(one, one.instance.org_id) for one in page.items]
+    heard = heard_out(filed.coverage())
+    return {"ok": True, "items": items, "nextCursor": page.next_cursor, "coverage": heard}
 
 
 @router.post(
@@ -256,3 +273,8 @@ def _statement(request: HttpRequest, org: str | None, period: str | None) -> sta
 
 def _actor(request: HttpRequest) -> str:
     return str(getattr(request, "actor", "system"))
+
+
+def _check_state(state: str | None, known: list[str]) -> None:
+    if state and state not in known:
+        raise Problem(400, "invalid_field", f"state: one of {', '.join(known)}.", field="state")

@@ -178,12 +178,12 @@ def history_of(invoice: Receivable) -> History:
     """In a few queries, the newest first (dunning in its order)."""
     rows = LeadDispute.objects.none()
     if isinstance(invoice, UsageInvoice):
-        rows = LeadDispute.objects.filter(charge__line__invoice=invoice)
+        rows = disputes().filter(charge__line__invoice=invoice)
     return History(
         list(CreditNote.objects.filter(**about(invoice)).prefetch_related("lines")),
         list(Refund.objects.filter(**about(invoice))),
         list(DunningStep.objects.filter(**about(invoice))),
-        list(rows.select_related("charge__instance", "charge__line__invoice", "credit_note")),
+        list(rows),
     )
 
 
@@ -197,9 +197,8 @@ class DisputePage:
 
 def disputes() -> QuerySet[LeadDispute]:
     """With what a page shows of each."""
-    return LeadDispute.objects.select_related(
-        "charge__instance", "charge__line__invoice", "credit_note"
-    ).order_by("-raised_at", "-id")
+    rows = LeadDispute.objects.select_related("charge__instance", "charge__line__invoice", "credit_note")
+    return rows.prefetch_related("filings").order_by("-raised_at", "-id")
 
 
 def list_disputes(
@@ -210,7 +209,7 @@ def list_disputes(
     rows = disputes().filter(**{name: value for name, value in given.items() if value})
     if cursor:
         at, key = decode_cursor(cursor, (str, str))
-        rows = rows.filter(_before(str(at), str(key)))
+        rows = rows.filter(before("raised_at", str(at), str(key)))
     found = list(rows[: limit + 1])
     items = found[:limit]
     more = len(found) > limit
@@ -232,7 +231,8 @@ def dispute(dispute_id: str) -> LeadDispute:
     return found
 
 
-def _before(at: str, key: str) -> Q:
+def before(column: str, at: str, key: str) -> Q:
+    """What comes behind a row in a list by this time and its id, newest first. Problem 400 `bad_cursor`."""
     from uuid import UUID
 
     try:
@@ -241,4 +241,4 @@ def _before(at: str, key: str) -> Q:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
-    return Q(raised_at__lt=moment) | Q(raised_at=moment, pk__lt=row)
+    return Q(**{f"{column}__lt": moment}) | Q(**{column: moment, "pk__lt": row})

@@ -10,8 +10,10 @@ from pydantic import AfterValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.web.api import Strict
+from provider_federation.portal.receivables.filed import Coverage
 from provider_federation.portal.receivables.ledger import Owed
 from provider_federation.portal.receivables.models import (
+    ClientDispute,
     CreditNote,
     DunningStep,
     LeadDispute,
@@ -315,6 +317,51 @@ def dispute_out(row: LeadDispute) -> dict[str, Any]:
         "decidedBy": row.decided_by or None,
         "decidedAt": _when(row.decided_at),
         "creditNoteId": str(row.credit_note_id) if row.credit_note_id else None,
+        "filings": [filing_out(one, charge.instance.org_id) for one in row.filings.all()],
+    }
+
+
+def filing_out(row: ClientDispute, client_org_id: str) -> dict[str, Any]:
+    """A dispute as the client filed it, and what it was told of it."""
+    return {
+        "id": str(row.pk),
+        "clientOrgId": client_org_id,
+        "remoteId": row.remote_id,
+        "leadId": row.lead_id,
+        "leadPublicId": row.lead_public_id or None,
+        "claim": row.claim,
+        "evidence": row.evidence or None,
+        "filedAt": _when(row.filed_at),
+        "readAt": _when(row.read_at),
+        "disputeId": str(row.dispute_id) if row.dispute_id else None,
+        "state": row.state,
+        "decision": row.decision or None,
+        "creditNoteNumber": row.credit_note_number or None,
+        "leadFreed": row.lead_freed,
+        "version": row.version,
+        "acknowledged": row.acknowledged,
+        "acknowledgedAt": _when(row.acknowledged_at),
+        "lost": row.lost_at is not None,
+        "failures": row.failures,
+        "lastCode": row.last_code or None,
+        "lastSentence": row.last_sentence or None,
+    }
+
+
+def heard_out(heard: Coverage) -> dict[str, Any]:
+    """How much of what clients dispute is here, and what they were not told yet."""
+    return {
+        "complete": heard.complete,
+        "of": heard.of,
+        "read": heard.read,
+        "notOffered": heard.not_offered,
+        "failingCount": heard.failing_count,
+        "failing": [
+            {"clientOrgId": one.instance.org_id, "code": one.last_code, "sentence": one.last_sentence}
+            for one in heard.failing
+        ],
+        "untold": heard.untold,
+        "untoldFailing": heard.untold_failing,
     }
 
 

@@ -253,6 +253,7 @@ def _state(found: Instance) -> dict[str, Any]:
         "key": current_key(found),
         "pending": pending_key(found),
         "sync": getattr(found, "sync_state", None),
+        "disputes": getattr(found, "dispute_reading", None),
         "busy": busy.exists(),
     }
 

@@ -36,7 +36,7 @@ from provider_federation.portal.dashboard.views.receivables_forms import (
     RefundForm,
 )
 from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.receivables import outstanding, queries
+from provider_federation.portal.receivables import filed, outstanding, queries
 from provider_federation.portal.receivables.export import receivables_csv
 from provider_federation.portal.receivables.models import DisputeState, LeadDispute, Receivable
 from provider_federation.portal.receivables.services import (
@@ -56,6 +56,7 @@ from provider_federation.portal.subscriptions.account import stripe_problems
 
 _A_PAGE = 25
 _MOST_LEADS = 500
+_SHOWN = 10
 _FILES = {"pdf": statement_files.as_pdf, "csv": statement_files.as_csv}
 _SORTS = ("amount", "client")
 """By what the list is sorted when not by age; within a client, or a currency, the oldest stay first."""
@@ -259,6 +260,8 @@ def lead_disputes(request: HttpRequest) -> HttpResponse:
         rows=part,
         state=state,
         states=DisputeState.choices,
+        heard=filed.coverage(),
+        unbilled=[] if state else filed.not_billed(_SHOWN),
         previous=address(request.GET, page=part.previous_page_number()) if part.has_previous() else "",
         following=address(request.GET, page=part.next_page_number()) if part.has_next() else "",
     )
@@ -303,6 +306,7 @@ def lead_dispute(request: HttpRequest, dispute_id: uuid.UUID) -> HttpResponse:
         dispute=row,
         charge=row.charge,
         invoice=row.charge.line.invoice,
+        filings=row.filings.all(),
         form=form,
     )
 
