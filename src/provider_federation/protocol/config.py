@@ -15,7 +15,14 @@ from typing import Any
 from provider_federation.protocol.material import is_weak, key_material
 from provider_federation.protocol.refusals import Refused
 from provider_federation.protocol.signing import public_key
-from provider_federation.protocol.values import LEGACY_ALGORITHMS, MODERN_ALGORITHMS, Key, Keyring, Policy
+from provider_federation.protocol.values import (
+    IDENTIFIER,
+    LEGACY_ALGORITHMS,
+    MODERN_ALGORITHMS,
+    Key,
+    Keyring,
+    Policy,
+)
 
 KEYS = "PROVIDER_KEYS_JSON"
 RESPONSE_KEY = "PROVIDER_RESPONSE_KEY_JSON"
@@ -70,7 +77,7 @@ def read_environment(values: Mapping[str, str]) -> Configuration:
     """The configuration in `values` (os.environ, say). Raises ConfigurationError."""
     development = values.get(ENVIRONMENT, "") == "development"
     plain = "sha256" if _flag(values, SIG_SHA256) else "h31"
-    instance = values.get("INSTANCE_NAME", "").strip() or None
+    instance = _own_name(values, "INSTANCE_NAME")
     keys = tuple(_keys(values.get(KEYS, ""), plain, instance))
     response_key = _response_key(values.get(RESPONSE_KEY, ""))
     _check_safety(keys, response_key, development=development)
@@ -80,7 +87,7 @@ def read_environment(values: Mapping[str, str]) -> Configuration:
         raise ConfigurationError(RESPONSE_KEY, message, "config_response_key_missing")
     policy = Policy(
         instance=instance,
-        org=values.get("INSTANCE_ORG_ID", "").strip() or None,
+        org=_own_name(values, "INSTANCE_ORG_ID"),
         accept=_accepted(keys),
         skew=_skew(values),
         development=development,
@@ -99,6 +106,13 @@ def _scheme(keys: tuple[Key, ...], plain: str) -> str:
     """The weakest scheme in use: that is what a banner has to talk about."""
     used = {key.algorithm for key in keys}
     return next((name for name in LEGACY_ALGORITHMS if name in used), "v2" if used else plain)
+
+
+def _own_name(values: Mapping[str, str], variable: str) -> str | None:
+    name = values.get(variable, "").strip() or None
+    if name is not None and not IDENTIFIER.fullmatch(name):
+        raise ConfigurationError(variable, 'must be 1 to 128 visible ASCII characters without , " or \\')
+    return name
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:

@@ -38,14 +38,16 @@ def sign(
     place for these. Whether the request is one that a verifier takes is the verifier's to say. Raises
     CannotSign, a ValueError.
     """
-    if key.algorithm in LEGACY_ALGORITHMS:
-        return legacy.sign(request, key, now=now, scope=scope, org=org)
     try:
+        if key.algorithm in LEGACY_ALGORITHMS:
+            return legacy.sign(request, key, now=now, scope=scope, org=org)
         return modern.sign(request, key, now=now, scope=scope, instance=instance, org=org, nonce=nonce)
     except Refused as refused:
         raise CannotSign(f"this request cannot be signed: {refused.code}") from None
-    except OverflowError:
-        raise CannotSign("now is seconds since 1970 UTC") from None
+    except CannotSign:
+        raise
+    except (ValueError, OverflowError):
+        raise CannotSign("now is seconds since 1970 UTC, and what is signed is text") from None
 
 
 def verify(

@@ -105,6 +105,7 @@ class Key:
             raise ValueError(f"a key's algorithm is one of {', '.join(ALGORITHMS)}")
         if self.scope not in SCOPES:
             raise ValueError("a key's scope is read or provider")
+        _check_names(self.instance, self.org)
         self._check_material()
         is_shared = self.algorithm != "ed25519"
         derived = {
@@ -144,6 +145,13 @@ def _made_again(values: dict[str, Any]) -> Key:
     return Key(**values)
 
 
+def _check_names(instance: str | None, org: str | None) -> None:
+    """ValueError where no request could name them; an empty one would be open to all."""
+    for what, name in (("instance", instance), ("org", org)):
+        if name is not None and not IDENTIFIER.fullmatch(name):
+            raise ValueError(f'an {what} is None, or 1 to 128 visible ASCII characters without , " or \\')
+
+
 def _is_sound_point(public_key: bytes) -> bool:
     y = int.from_bytes(public_key, "little") & (2**255 - 1)
     return y < _ED25519_PRIME and y not in _LOW_ORDER
@@ -174,7 +182,8 @@ class Keyring:
 class Policy:
     """What a verifier accepts.
 
-    `instance` and `org` are who it is; `authorities` the hosts it answers to (none: any; the legacy scheme cannot tell);
+    `instance` and `org` are who it is; without `instance`, and without one in the key, a request that was signed for
+    another instance is taken here. `authorities` are the hosts it answers to (none: any; the legacy scheme cannot tell);
     `accept` the algorithms; `skew` seconds to either side of its clock, both edges included. `development`
     allows h31 from this machine. From `legacy_until` (seconds since 1970 UTC) on, h31 and sha256 are refused.
     Sizes are bytes, but `max_headers` counts.
@@ -197,6 +206,9 @@ class Policy:
             raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
         if not 0 <= self.skew < math.inf:
             raise ValueError("skew is a number of seconds")
+        if isinstance(self.authorities, str):  # each of its letters would be a host
+            raise ValueError('authorities is a tuple, such as ("acme.example",)')  # noqa: TRY004  one kind of error for all
+        _check_names(self.instance, self.org)
         object.__setattr__(self, "authorities", tuple(map(normal_authority, self.authorities)))
 
 
