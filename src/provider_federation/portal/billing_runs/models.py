@@ -48,7 +48,8 @@ UNDER_WAY = (ItemState.READY, ItemState.PLACING)
 class BillingRun(models.Model):
     """One billing month over all enabled clients. `plan_hash` is over every item's frozen part, "" while planning.
 
-    `approved_hash` is what the approver saw; execution compares it with the rows once more.
+    `planners` planned what is to be approved: whoever planned it last is `planned_by`, and one who planned a part before
+    stays beside it. `approved_hash` is what the approver saw; execution compares it with the rows once more.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -59,6 +60,7 @@ class BillingRun(models.Model):
     plan_hash = models.CharField(max_length=80, blank=True, default="")
     approved_hash = models.CharField(max_length=80, blank=True, default="")
     planned_by = models.CharField(max_length=300)
+    planners = models.JSONField(default=list)
     approved_by = models.CharField(max_length=300, blank=True, default="")
     executed_by = models.CharField(max_length=300, blank=True, default="")
     created_at = models.DateTimeField()

@@ -27,7 +27,7 @@ _TO_BILL = (ItemState.READY, ItemState.PLACING, ItemState.BILLED)
 
 @dataclass(frozen=True)
 class Sums:
-    """Amounts in minor units of one currency. `planned`: what the plan bills; `billed`: what of it is final in
+    """Amounts in minor units of one currency, before tax. `planned`: what the plan bills; `billed`: what of it is final in
     Stripe; `before`: the same clients' invoices of the month before; `to_bill`: what of the plan is still to come.
     """
 
@@ -119,7 +119,7 @@ def report(run: BillingRun) -> Report:
 def _totals(items: QuerySet[BillingPlanItem]) -> dict[str, Sums]:
     rows = items.values("currency").annotate(
         planned=Coalesce(Sum("total_cents", filter=Q(state__in=_TO_BILL)), 0),
-        billed=Coalesce(Sum("invoice__total_cents", filter=Q(state=ItemState.BILLED)), 0),
+        billed=Coalesce(Sum("total_cents", filter=Q(state=ItemState.BILLED)), 0),
         before=Coalesce(Sum("previous_cents"), 0),
         to_bill=Coalesce(Sum("total_cents", filter=Q(state__in=UNDER_WAY)), 0),
     )

@@ -43,6 +43,13 @@ def known_customers(instances: Collection[Instance]) -> dict[UUID, BillingCustom
     return {row.instance_id: row for row in rows if row.stripe_customer_id}
 
 
+def stripe_customers(instance: Instance) -> list[str]:
+    """The ids of this client's customers in Stripe, those that were deleted there as well."""
+    former = FormerCustomer.objects.filter(instance=instance).values_list("stripe_customer_id", flat=True)
+    known = BillingCustomer.objects.filter(instance=instance).values_list("stripe_customer_id", flat=True)
+    return [customer for customer in (*former, *known) if customer]
+
+
 def customer_of(stripe_customer_id: str | None) -> BillingCustomer | None:
     """Whose customer this is, or was before it was deleted; None for a stranger."""
     if not stripe_customer_id:

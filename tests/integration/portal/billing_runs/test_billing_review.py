@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tests.integration.portal.billing_runs.test_billing_runs import refusal
 from tests.integration.portal.billing_runs.walk import approved, billed, executed, item, planned, states
-from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY
+from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, run_jobs
 
+from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.directory.services import edit_instance
 from provider_federation.portal.revenue.models import UsageLine
 from provider_federation.portal.revenue.periods import month
 from provider_federation.portal.revenue.services import invoice_usage
+from provider_federation.stripe_account import StripeAccount, StripeFailed
 
-ADA, BOB = "operator:ada@example.com", "operator:bob@example.com"
+ADA, BOB, EVE = (f"operator:{name}@example.com" for name in ("ada", "bob", "eve"))
 MARCH = "2026-03"
 
 
@@ -69,3 +72,60 @@ def test_a_month_that_was_settled_in_another_currency_is_not_billed_as_late(book
     ada.uses(JANUARY, 0, "40")
     ada.uses(FEBRUARY, 0, "1")
     assert [line["lateFor"] for line in item(planned(FEBRUARY), "ada").lines] == [""]
+
+
+def test_who_planned_a_part_does_not_approve_it_after_another_ones_retry(books, grow, settings):
+    settings.BILLING_FOUR_EYES = True
+    ada, _ = grow("ada")
+    bea, _ = grow("bea")
+    ada.uses(FEBRUARY, 2)
+    bea.uses(FEBRUARY, 1, calls=-1)
+    run = planned(actor=ADA)
+    retried(run, BOB)
+    for person in (ADA, BOB):
+        assert refusal(services.approve_plan, run.pk, run.plan_hash, actor=person) == "four_eyes"
+    run = executed(approved(run, EVE))
+    bea.uses(FEBRUARY, 1)
+    retried(run, BOB)
+    assert refusal(services.approve_plan, run.pk, run.plan_hash, actor=BOB) == "four_eyes"
+    assert states(executed(approved(run, ADA))) == {"ada": "billed", "bea": "billed"}
+
+
+def test_an_order_is_not_given_up_while_another_invoice_of_it_lives(books, grow, monkeypatch):
+    grow("ada")[0].uses(FEBRUARY, 2)
+
+    def refuse(*_arguments, **_named):
+        raise StripeFailed("invalid_request", "not today", status=400)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StripeAccount, "finalize_invoice", refuse)
+        run = executed(approved(planned()))
+    [draft] = books.invoices()
+    key = item(run, "ada").invoice.order_key
+    copied = {"metadata[pf_key]": key, "customer": draft["customer"]}
+    books.post("invoiceitems", customer=draft["customer"], amount=20_000, currency="usd")
+    twin = books.post("invoices", pending_invoice_items_behavior="include", **copied)
+    books.post(f"invoices/{twin['id']}/finalize")
+    books.simulator.ask("DELETE", f"/v1/invoices/{draft['id']}", key=books.key)
+    retried(run, ADA)
+    executed(approved(run))
+    assert [one["id"] for one in books.invoices()] == [twin["id"]]
+    assert states(run) == {"ada": "held"}
+
+
+def test_the_report_compares_what_is_comparable_where_tax_is_added(books, grow, settings):
+    rate = books.post("tax_rates", display_name="VAT", percentage=19, inclusive="false")
+    settings.PROVIDER_STRIPE_TAX_RATES = (rate["id"],)
+    ada, _ = grow("ada")
+    for label in (JANUARY, FEBRUARY):
+        ada.uses(label, 1)
+        run = billed(label)
+    sums = queries.report(run).totals["usd"]
+    assert (sums.planned, sums.billed, sums.before) == (10_000, 10_000, 10_000)
+    assert item(run, "ada").difference_cents == 0
+
+
+def retried(run, actor):
+    services.retry_held(run.pk, actor=actor)
+    run_jobs()
+    run.refresh_from_db()

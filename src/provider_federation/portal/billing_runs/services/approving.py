@@ -51,8 +51,11 @@ def same_hash(one: str, other: str) -> bool:
 
 
 def _check_four_eyes(run: BillingRun, actor: str) -> None:
-    if settings.BILLING_FOUR_EYES and _person(actor) == _person(run.planned_by):
-        raise Problem(403, "four_eyes", "Somebody else than who planned this run must approve it.")
+    planners = {_person(planner) for planner in (run.planned_by, *run.planners)}
+    if settings.BILLING_FOUR_EYES and _person(actor) in planners:
+        raise Problem(
+            403, "four_eyes", "Somebody else than who planned this run, or a part of it, must approve it."
+        )
 
 
 def _person(actor: str) -> str:

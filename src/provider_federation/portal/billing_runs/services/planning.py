@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, Sum
 
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
@@ -55,6 +55,7 @@ def start_plan(label: str, *, actor: str) -> BillingRun:
         period_start=period.start,
         period_end=period.end,
         planned_by=actor,
+        planners=[actor],
         created_at=now,
     )
     try:
@@ -153,9 +154,12 @@ def _hold(item: BillingPlanItem, reasons: Sequence[HeldReason]) -> None:
 
 
 def _previous(instance: Instance, period: Period) -> int | None:
-    rows = UsageInvoice.objects.filter(instance=instance, period=period.previous().label)
-    gone = (UsageStatus.VOID, UsageStatus.HELD)
-    return rows.exclude(status__in=gone).values_list("total_cents", flat=True).first()
+    """Before tax, as what is planned is."""
+    rows = UsageInvoice.objects.filter(
+        instance=instance, period=period.previous().label, currency=instance.currency
+    )
+    standing = rows.exclude(status__in=(UsageStatus.VOID, UsageStatus.HELD))
+    return standing.annotate(net=Sum("lines__amount_cents")).values_list("net", flat=True).first()
 
 
 def _add_items(run: BillingRun) -> int:

@@ -59,11 +59,14 @@ def retry_held(run_id: UUID, *, actor: str, only: Collection[str] = (), reviewed
         with transaction.atomic():
             run = locked_run(run_id)
             _check_retryable(run)
+            # What others planned and nobody billed yet waits for the same approval.
+            earlier = run.planners if run.items.filter(state=ItemState.READY).exists() else []
             for item in held:
                 _reopen(item, actor if reviewed else "", lost=item.pk in lost)
             run.status, run.finished_at = RunStatus.PLANNING, None
             run.plan_hash = run.approved_hash = run.approved_by = ""
             run.planned_by, run.approved_at = actor, None
+            run.planners = list(dict.fromkeys([*earlier, actor]))
             run.save()
             defer_planning(run)
             facts = {"clients": len(held), "reviewed": reviewed}

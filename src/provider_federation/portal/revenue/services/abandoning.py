@@ -13,6 +13,7 @@ from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.audit.services import record
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice, UsageStatus
 from provider_federation.portal.subscriptions.account import provider_account, stripe_problems
+from provider_federation.portal.subscriptions.customers import stripe_customers
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.stripe_account import StripeAccount, StripeFailed, StripeInvoice
 
@@ -21,7 +22,7 @@ _CHANGED = "stripe_totals_differ"
 
 def abandon_order(held: UsageInvoice, *, actor: str) -> bool:
     """Whether the held row was given up because nothing of it is left in Stripe. An order that was never
-    sent there, or that stands there unharmed, stays as it is.
+    sent there, that stands there unharmed, or of which there is another invoice, stays as it is.
 
     A draft that somebody changed is deleted first. Problem 503, 422 when Stripe cannot be asked or refuses.
     """
@@ -34,8 +35,9 @@ def abandon_order(held: UsageInvoice, *, actor: str) -> bool:
         if found is not None and _is_spoilt(found, held):
             account.delete_draft(stripe_id, idempotency_key=f"pf/{held.order_key}/delete-draft/1")
             found = None
-    if found is not None and found.status != "void":
-        return False
+        gone = found is None or found.status == "void"
+        if not gone or _has_another(account, held, stripe_id):
+            return False
     return _give_up(held, stripe_id, actor)
 
 
@@ -56,6 +58,16 @@ def _find(account: StripeAccount, stripe_id: str) -> StripeInvoice | None:
 def _is_spoilt(found: StripeInvoice, held: UsageInvoice) -> bool:
     ours = found.metadata.get("pf_key") == held.order_key
     return ours and found.status == "draft" and held.hold_code == _CHANGED
+
+
+def _has_another(account: StripeAccount, held: UsageInvoice, stripe_id: str) -> bool:
+    """Whether Stripe holds a second invoice of this order: then its leads may be billed there."""
+    mine = {"pf_key": held.order_key}
+    for customer in stripe_customers(held.instance):
+        found = account.list_invoices(customer_id=customer, metadata=mine)
+        if any(one.status != "void" and one.id != stripe_id for one in found):
+            return True
+    return False
 
 
 def _give_up(held: UsageInvoice, stripe_id: str, actor: str) -> bool:
