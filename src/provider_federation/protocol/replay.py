@@ -35,7 +35,7 @@ class MemoryReplayStore:
         self._capacity = capacity
         self._until: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
-        self._forgotten_before = float("-inf")
+        self._forgotten = float("-inf")
         self._next_sweep = min(1024, capacity)
 
     def remember(self, key_id: str, token: str, expires: float, now: float) -> bool:
@@ -43,7 +43,7 @@ class MemoryReplayStore:
         with self._lock:
             if len(self._until) >= self._next_sweep:
                 self._sweep(now)
-            if expires < self._forgotten_before or (key_id, token) in self._until:
+            if expires <= self._forgotten or (key_id, token) in self._until:
                 return False
             if len(self._until) >= self._capacity:
                 raise ReplayStoreFull
@@ -51,8 +51,10 @@ class MemoryReplayStore:
             return True
 
     def _sweep(self, now: float) -> None:
-        # What was dropped may come back when the clock steps back, so the mark only ever moves forward.
-        self._forgotten_before = max(self._forgotten_before, now)
+        # What was dropped may come back when the clock steps back. The mark is the last moment that any of it was good
+        # until: a clock that leapt ahead and came back costs the time of one window, not of the leap.
+        dropped = (until for until in self._until.values() if until < now)
+        self._forgotten = max(self._forgotten, max(dropped, default=self._forgotten))
         self._until = {pair: until for pair, until in self._until.items() if until >= now}
         self._next_sweep = min(self._capacity, max(1024, 2 * len(self._until)))
 

@@ -206,8 +206,12 @@ class Policy:
             raise ValueError(f"accept names algorithms that do not exist: {', '.join(sorted(unknown))}")
         if not 0 <= self.skew < math.inf:
             raise ValueError("skew is a number of seconds")
-        if isinstance(self.authorities, str):  # each of its letters would be a host
-            raise ValueError('authorities is a tuple, such as ("acme.example",)')  # noqa: TRY004  one kind of error for all
+        authorities: object = self.authorities
+        if isinstance(authorities, str):
+            problem = (
+                'authorities is a tuple, such as ("acme.example",): of one text each letter would be a host'
+            )
+            raise ValueError(problem)  # noqa: TRY004  one kind of error for what makes no sense
         _check_names(self.instance, self.org)
         object.__setattr__(self, "authorities", tuple(map(normal_authority, self.authorities)))
 
