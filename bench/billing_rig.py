@@ -125,6 +125,7 @@ class Portal:
         from provider_federation.portal.directory.keys import NewKey, seal_key
         from provider_federation.portal.directory.models import Instance, InstanceKey
         from provider_federation.portal.fleet.models import SyncState
+        from provider_federation.portal.receivables.models import DisputeReading
 
         self.processes, self.clients, self._number = processes, clients, 0
         now = clock.now()
@@ -141,7 +142,8 @@ class Portal:
         )
         # The workers have nothing else to do while they are measured: no feed is due.
         later = now + timedelta(days=1)
-        SyncState.objects.bulk_create(SyncState(instance=one, due_at=later) for one in self._instances)
+        for feed in (SyncState, DisputeReading):
+            feed.objects.bulk_create(feed(instance=one, due_at=later) for one in self._instances)
 
     def plan(self, clients: int) -> tuple[float, Planned]:
         """Seconds from readings that are there to a hashed plan over so many clients, and the plan: of a month, and in a
