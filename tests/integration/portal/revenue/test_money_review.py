@@ -7,6 +7,7 @@ from tests.integration.portal.revenue.books_rig import classes, reconcile
 from tests.integration.portal.revenue.rig import FEBRUARY, deliver, run_jobs
 from tests.integration.portal.revenue.test_receivables import ask, at, bill, pay, reason
 
+from provider_federation.portal.directory.services import edit_instance
 from provider_federation.portal.receivables.models import CreditNote
 from provider_federation.portal.revenue.models import Alert, LeadCharge, StripeEvent, UsageInvoice
 
@@ -89,3 +90,36 @@ def test_one_invoice_that_stripe_does_not_know_does_not_end_the_sweep(books, bil
     assert (swept["problems"], Alert.objects.get().kind) == (1, "missing_in_stripe")
     billed.refresh_from_db()
     assert billed.status == "paid"
+
+
+def test_what_was_overbilled_and_credited_is_no_difference_any_more(books, ada_billed, api):
+    row = UsageInvoice.objects.get()
+    ada_billed.uses(FEBRUARY, 1, "2.00", first=2)
+    assert classes(reconcile()) == {"ai_overbilled": 1, "lead_without_evidence": 1}
+    gone = LeadCharge.objects.get(lead_id="lead-2026-02-1")
+    words = {"clientOrgId": "org_ada", "leadId": gone.lead_id, "claim": "There was no such lead."}
+    raised = ask(api, "disputes", words, status=201)["dispute"]
+    ask(api, f"disputes/{raised['id']}/accept", {"decision": "Right.", "freesLead": False}, status=200)
+    ask(
+        api,
+        at(row, "/credit-notes"),
+        {"reference": "ai", "lines": [{"position": 2, "amountCents": 100}]},
+        status=201,
+    )
+    assert classes(reconcile()) == {}
+
+
+def test_a_goodwill_credit_is_no_difference(books, ada_billed, api):
+    ask(api, at(UsageInvoice.objects.get(), "/credit-notes"), {"reference": "all"}, status=201)
+    assert classes(reconcile()) == {}
+
+
+def test_the_revenue_of_a_billed_month_is_in_the_currency_that_it_was_billed_in(books, billed, api):
+    instance = billed.instance
+    edit_instance(instance.pk, instance.version, actor="operator:a@example.com", currency="eur")
+    february = "/api/provider/billing/revenue?clientOrgId=org_ada&period=2026-02"
+    assert api.get(february).json()["revenue"]["currency"] == "usd"
+    both = api.get(
+        "/api/provider/billing/revenue?clientOrgId=org_ada&startDate=2026-01-01&endDate=2026-02-28"
+    )
+    assert (both.status_code, both.json()["reason"]) == (409, "currency_mismatch")

@@ -10,23 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.db.models import F, Q, Sum
+
 from provider_federation.kit import clock
 from provider_federation.money import Period, Usage, UsageLead, ai_amount
 from provider_federation.portal.directory.models import Instance
+from provider_federation.portal.receivables.models import CreditNoteLine
+from provider_federation.portal.receivables.queries import HOLDING
 from provider_federation.portal.reconciliation.differences import Difference
 from provider_federation.portal.revenue import queries
-from provider_federation.portal.revenue.models import LeadCharge, UsageSnapshot
+from provider_federation.portal.revenue.models import Kind, LeadCharge, UsageSnapshot
 from provider_federation.portal.revenue.usage import Reading
 from provider_federation.portal.subscriptions.queries import ai_terms_for
 
 
 @dataclass(frozen=True)
 class _Billed:
-    """What the portal holds of one client's month. `settled`: it was invoiced, or found to cost nothing."""
+    """What the portal holds of one client's month: `charges` that were not credited, what AI usage was billed and
+    how much of that was credited. `settled`: it was invoiced, or found to cost nothing.
+    """
 
     charges: dict[str, LeadCharge]
     ever: set[str]
     ai_cents: int
+    ai_credited: int
     settled: bool
     held: bool
 
@@ -48,7 +55,7 @@ def compare_usage(instance: Instance, period: Period, reading: Reading) -> Itera
         yield _lead(
             instance, lead.lead_id, "lead_unbilled", "converted and was not billed", None, lead.evidence
         )
-    yield from _ai(instance, period, billed.ai_cents, due)
+    yield from _ai(instance, period, billed, due)
 
 
 def _billed(instance: Instance, period: Period, reading: Reading) -> _Billed:
@@ -59,12 +66,30 @@ def _billed(instance: Instance, period: Period, reading: Reading) -> _Billed:
     snapshot = UsageSnapshot.objects.filter(instance=instance, period=period.label).exists()
     held = live is not None and live.status == "held"
     return _Billed(
-        charges={charge.lead_id: charge for charge in converted},
+        charges={charge.lead_id: charge for charge in converted.exclude(_credited())},
         ever=queries.charged_leads(instance, [one.lead_id for one in reading.usage.leads], ever=True),
         ai_cents=queries.ai_billed(instance, period.label),
+        ai_credited=_ai_credited(instance, period),
         settled=(live is not None and not held) or (snapshot and not _voided(instance, period)),
         held=held,
     )
+
+
+def _credited() -> Q:
+    """Charges that a credit note gave back: a single one, or with its whole line."""
+    notes = CreditNoteLine.objects.filter(credit_note__state__in=HOLDING)
+    whole = notes.filter(charge=None, amount_cents=F("usage_line__amount_cents"))
+    singles = notes.exclude(charge=None).values("charge")
+    return Q(pk__in=singles) | Q(line__in=whole.values("usage_line"))
+
+
+def _ai_credited(instance: Instance, period: Period) -> int:
+    lines = CreditNoteLine.objects.filter(
+        credit_note__state__in=HOLDING, usage_line__invoice__instance=instance, usage_line__kind=Kind.AI
+    )
+    own = Q(usage_line__late_for="", usage_line__invoice__period=period.label)
+    mine = lines.filter(own | Q(usage_line__late_for=period.label))
+    return int(mine.aggregate(sum=Sum("amount_cents"))["sum"] or 0)
 
 
 def _voided(instance: Instance, period: Period) -> bool:
@@ -91,9 +116,11 @@ def _whole_month(instance: Instance, period: Period, leads: int, ai_cents: int) 
         )
 
 
-def _ai(instance: Instance, period: Period, billed: int, due: int) -> Iterator[Difference]:
-    if billed != due:
-        kind = "ai_unbilled" if billed < due else "ai_overbilled"
+def _ai(instance: Instance, period: Period, held: _Billed, due: int) -> Iterator[Difference]:
+    """A credit mends what was billed too much; it makes nothing billed too little."""
+    net = held.ai_cents - held.ai_credited
+    if held.ai_cents < due or net > due:
+        kind, billed = ("ai_overbilled", net) if net > due else ("ai_unbilled", held.ai_cents)
         message = f"AI usage of {period.label} of {instance}: {billed} billed, {due} by what it counts now."
         yield Difference(
             kind=kind,

@@ -78,7 +78,7 @@ class AllRevenue:
 
 def calculate_revenue(instance: Instance, months: list[Period], *, read: Read = pull_usage) -> ClientRevenue:
     """One client's revenue over whole billing months. Raises `UsageUnavailable` when its instance cannot
-    be asked.
+    be asked, Problem 409 `currency_mismatch` when it was billed in several currencies.
     """
     parts = [_month(instance, month, read) for month in months]
     result = parts[0]
@@ -133,7 +133,9 @@ def _needs_reading(instance: Instance, month: Period) -> bool:
 def _month(instance: Instance, month: Period, read: Read) -> ClientRevenue:
     subscription = subscription_part(instance, month)
     invoice = live_usage_invoice(instance, month.label)
-    if invoice is not None and invoice.lines.exists():
+    billed = invoice is not None and invoice.lines.exists()
+    _check_currency(instance, month, invoice.currency if invoice and billed else instance.currency)
+    if invoice and billed:
         return _invoiced(instance, subscription, invoice)
     wanted = months_to_read(instance, month)
     readings = [read(instance, one) for one in wanted]
@@ -142,11 +144,25 @@ def _month(instance: Instance, month: Period, read: Read) -> ClientRevenue:
     return _rated(instance, month, subscription, plan)
 
 
+def _check_currency(instance: Instance, month: Period, currency: str) -> None:
+    """Problem 409 `currency_mismatch` for a month whose parts are in several currencies: they have no sum."""
+    fees = SubscriptionInvoice.objects.filter(
+        instance=instance, billed_at__gte=month.start, billed_at__lt=month.end
+    )
+    if fees.exclude(status="void").exclude(currency=currency).exists():
+        raise _no_sum(instance)
+
+
+def _no_sum(instance: Instance) -> Problem:
+    sentence = f"{instance} was billed in several currencies; they are not added up. See its statement."
+    return Problem(409, "currency_mismatch", sentence)
+
+
 def _invoiced(instance: Instance, subscription: Part, invoice: UsageInvoice) -> ClientRevenue:
     lines = list(invoice.lines.all())
     return ClientRevenue(
         instance=instance,
-        currency=instance.currency,
+        currency=invoice.currency,
         subscription=subscription,
         usage=_part(lines, Kind.LEADS),
         ai=_part(lines, Kind.AI),
@@ -215,6 +231,8 @@ def _covers(invoices: Iterable[SubscriptionInvoice], instant: datetime) -> bool:
 
 
 def _plus(one: ClientRevenue, other: ClientRevenue) -> ClientRevenue:
+    if one.currency != other.currency:
+        raise _no_sum(other.instance)
     return ClientRevenue(
         instance=other.instance,
         currency=one.currency,
