@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from tests.integration.instance.pages.conftest import ROLES, World, anonymous
 
+from provider_federation.instance.disputes.models import Dispute
 from provider_federation.instance.federation.models import FederationKey
 from provider_federation.instance.invoicing.models import Invoice, StripeEvent
 from provider_federation.instance.leads.models import Lead
@@ -33,8 +34,11 @@ SEEN_BY_ALL = {
     "account",
     "sign_out",
     "stripe_events",
+    "disputes",
+    "disputes_csv",
 }
 BILLING = {
+    "dispute",
     "convert",
     "eligible",
     "not_eligible",
@@ -72,6 +76,8 @@ READ_ONLY = {
     "usage",
     "billing",
     "people",
+    "disputes",
+    "disputes_csv",
     "stripe_events",
 }
 NAMES = sorted(str(pattern.name) for pattern in urlpatterns if isinstance(pattern, URLPattern))
@@ -81,6 +87,7 @@ def address(name: str, world: World) -> str:
     rows = {
         "lead": world.billable,
         "convert": world.fresh,
+        "dispute": world.billable,
         "eligible": world.billable,
         "not_eligible": world.billable,
         "invoice": world.draft,
@@ -101,6 +108,7 @@ def state() -> tuple[object, ...]:
         list(Invoice.objects.order_by("pk").values_list("pk", "status", "sent_at")),
         list(Lead.objects.order_by("pk").values_list("pk", "status", "eligible", "converted_at")),
         list(StripeEvent.objects.order_by("pk").values_list("pk", "state", "attempts")),
+        list(Dispute.objects.values_list("pk", "state")),
         list(Person.objects.order_by("pk").values_list("pk", "role", "is_active", "password")),
     )
 
@@ -166,6 +174,7 @@ def test_a_viewer_sees_no_action(world: World, clients: dict[str, Client]) -> No
             "/send",
             "/void",
             "/convert",
+            '/dispute"',
             "/retry",
             "/sweep",
             'eligible">',
