@@ -30,6 +30,8 @@ def gate_from_environment(environ: Mapping[str, str] | None = None, **options: A
     configuration = read_environment(values)
     if not configuration.enabled:
         _log.warning("federation is off: %s is not 1, and signed requests are anonymous ones", ENABLED)
+    elif configuration.policy.instance is None and "policy" not in options:
+        _log.warning("INSTANCE_NAME is not set: a request that was signed for another instance is taken here")
     found: dict[str, Any] = {
         "keyring": configuration.keyring,
         "policy": configuration.policy,

@@ -33,6 +33,8 @@ class Federation:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self._apps: list[Flask] = []
+        self._views: list[Callable[..., Any]] = []
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
@@ -40,7 +42,12 @@ class Federation:
         return cls(gate_from_environment(**options))
 
     def install(self, app: Flask) -> None:
-        """Put the middleware around `app`. Call this after any other change of `app.wsgi_app`."""
+        """Put the middleware around `app`. Call this after any other change of `app.wsgi_app`.
+
+        RuntimeError when one of the decorators below stands above an `@app.route`, and so protects nothing.
+        """
+        self._apps.append(app)
+        self._check_order()
         app.wsgi_app = FederationMiddleware(app.wsgi_app, gate=self.gate)  # type: ignore[method-assign]  # Flask's documented way
         app.register_error_handler(Refused, _refusal)
 
@@ -53,7 +60,7 @@ class Federation:
         return principal
 
     def required(self, view: Callable[P, T]) -> Callable[P, T]:
-        """Refuse requests that are not signed. Stands below `@app.route`."""
+        """Refuse requests that are not signed. Stands below `@app.route`; RuntimeError above it."""
         return self._guard(view, may_write=False)
 
     def write(self, view: Callable[P, T]) -> Callable[P, T]:
@@ -61,6 +68,9 @@ class Federation:
         return self._guard(view, may_write=True)
 
     def _guard(self, view: Callable[P, T], *, may_write: bool) -> Callable[P, T]:
+        self._views.append(view)
+        self._check_order()
+
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             require(self.principal, may_write=may_write)
@@ -68,6 +78,14 @@ class Federation:
             return answer
 
         return guarded
+
+    def _check_order(self) -> None:
+        """A route that was given a bare view serves it to anybody."""
+        served = [view for app in self._apps for view in app.view_functions.values()]
+        if any(view is bare for view in served for bare in self._views):
+            raise RuntimeError(
+                "federation.required and federation.write stand below @app.route, not above it"
+            )
 
 
 def _refusal(refused: Refused) -> ResponseReturnValue:

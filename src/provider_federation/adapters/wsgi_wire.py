@@ -29,7 +29,12 @@ def header_names(environ: Environ) -> Iterator[str]:
 def request_of(environ: Environ, prefix: str = "") -> Request:
     """The request as it was on the wire, without its body. No raw target is no target, and so a refusal."""
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    if not target:
+    if environ.get("HTTP_SCRIPT_NAME") and environ["HTTP_SCRIPT_NAME"] == environ.get("SCRIPT_NAME"):
+        _log.error(
+            "the server took SCRIPT_NAME from a header, which no signature covers: set it where it starts"
+        )
+        target = ""
+    elif not target:
         _log.error("this WSGI server tells no raw target (RAW_URI, REQUEST_URI): no signature can be checked")
     headers = [(name.title(), value) for name in header_names(environ) for value in _values(environ, name)]
     return Request(
