@@ -131,11 +131,11 @@ def deliver(client: Any, event: dict[str, Any] | bytes, **more: Any) -> Any:
     return client.post("/api/webhooks/provider-stripe", raw, content_type="application/json", headers=headers)
 
 
-def run_jobs(most: int = 50) -> list[tuple[str, Exception]]:
+def run_jobs(most: int = 50, queue: str = "money") -> list[tuple[str, Exception]]:
     """Do what a worker would do with the jobs that wait, once each; returns what failed."""
     failed: list[tuple[str, Exception]] = []
     for _ in range(most):
-        job = ProcrastinateJob.objects.filter(status="todo", queue_name="money").order_by("pk").first()
+        job = ProcrastinateJob.objects.filter(status="todo", queue_name=queue).order_by("pk").first()
         if job is None:
             return failed
         _finish(job.pk)

@@ -100,6 +100,11 @@ class UsageInstance:
             changes()
         return 200, answer
 
+    def take(self, target: str, body: Any, key: str) -> tuple[int, dict[str, Any]]:
+        """A write. Nothing is taken here."""
+        del target, body, key
+        return 404, {"ok": False, "error": "nothing here", "reason": "not_found"}
+
 
 def proven(lead: dict[str, str]) -> dict[str, str]:
     """The lead with the evidence that an honest instance states."""
@@ -112,7 +117,14 @@ def _handler(instance: UsageInstance) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, data = instance.answer(self.path)
+            self.reply(instance.answer(self.path))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.reply(instance.take(self.path, body, self.headers["Idempotency-Key"]))
+
+        def reply(self, answer: tuple[int, dict[str, Any]]) -> None:
+            status, data = answer
             content = json.dumps(data).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
