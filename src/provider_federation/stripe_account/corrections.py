@@ -47,10 +47,11 @@ class Corrections:
         idempotency_key: str,
         reason: str = "",
         memo: str = "",
-        **settling: int,
+        **settling: Any,
     ) -> StripeCreditNote:
         """`lines` as Stripe's `CreditNoteCreateParamsLine`. On a paid invoice `settling` (`credit_amount`,
-        `refund_amount`, `out_of_band_amount`) adds up to the note's total; on an unpaid one there is none.
+        `refund_amount`, `out_of_band_amount`, `refunds` that were made before) adds up to the note's total; on
+        an unpaid one there is none.
         """
         answer = write(
             self._v1.credit_notes.create,

@@ -123,15 +123,16 @@ def credited_by_line(invoice: UsageInvoice) -> dict[int, int]:
     return {row["usage_line"]: row["sum"] for row in sums}
 
 
-def being_credited(invoice: Receivable) -> int:
-    """What notes on their way hold of the invoice; Stripe's figures tell of the others."""
+def being_credited(invoice: Receivable, beside: CreditNote | None = None) -> int:
+    """What notes on their way (`beside` this one) hold of the invoice; Stripe's figures tell of the others."""
     rows = CreditNote.objects.filter(**about(invoice), state=NoteState.MAKING)
+    rows = rows.exclude(pk=beside.pk) if beside else rows
     return int(rows.aggregate(sum=Sum("subtotal_cents"))["sum"] or 0)
 
 
-def creditable(invoice: Receivable) -> int:
-    """The most that all credit notes together may still take, tax included. Of a paid one, what was refunded by
-    itself is back already.
+def creditable(invoice: Receivable, beside: CreditNote | None = None) -> int:
+    """The most that all credit notes (`beside` this one) together may still take, tax included. Of a paid one,
+    what was refunded by itself is back already.
     """
     if invoice.status not in FINAL:
         return 0
@@ -140,7 +141,7 @@ def creditable(invoice: Receivable) -> int:
         left -= _sum(_given_back(invoice).filter(credit_note=None))
     else:
         left = min(left, invoice.remaining_cents)
-    return max(left - being_credited(invoice), 0)
+    return max(left - being_credited(invoice, beside), 0)
 
 
 def given_back(invoice: Receivable) -> int:
@@ -148,12 +149,12 @@ def given_back(invoice: Receivable) -> int:
     return _sum(_given_back(invoice))
 
 
-def refundable(invoice: Receivable) -> int:
+def refundable(invoice: Receivable, beside: CreditNote | None = None) -> int:
     """The cash that came in through Stripe for this invoice and has not gone back: neither as cash, nor to the
-    client's balance or outside by a credit note.
+    client's balance or outside by a credit note (`beside` this one, which asks for its own).
     """
     cash = max(invoice.paid_cents - invoice.off_stripe_cents - given_back(invoice), 0)
-    return min(cash, creditable(invoice)) if invoice.status == UsageStatus.PAID else cash
+    return min(cash, creditable(invoice, beside)) if invoice.status == UsageStatus.PAID else cash
 
 
 def _given_back(invoice: Receivable) -> QuerySet[Refund]:

@@ -18,6 +18,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.receivables.models import (
+    GIVEN_BACK,
     CreditNote,
     CreditNoteLine,
     NoteState,
@@ -35,6 +36,7 @@ from provider_federation.portal.receivables.queries import (
 )
 from provider_federation.portal.receivables.services.jobs import defer_credit_note
 from provider_federation.portal.receivables.services.mirror import NOTE_MARK, refresh_credit_note
+from provider_federation.portal.receivables.services.refunds import refund_for_note
 from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
 from provider_federation.portal.revenue.services import refresh_any_invoice
 from provider_federation.portal.subscriptions.account import problem_of, provider_account
@@ -44,11 +46,7 @@ from provider_federation.stripe_account import Patience, StripeCreditNote, Strip
 from provider_federation.stripe_account.steps import Step, run_step
 
 REASONS = ("duplicate", "fraudulent", "order_change", "product_unsatisfactory")
-_SETTLING = {
-    Settle.BALANCE: "credit_amount",
-    Settle.REFUND: "refund_amount",
-    Settle.OUTSIDE: "out_of_band_amount",
-}
+_SETTLING = {Settle.BALANCE: "credit_amount", Settle.OUTSIDE: "out_of_band_amount"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def preview_credit_note(invoice: Receivable, wanted: CreditRequest) -> Preview:
     chosen = _choose(invoice, wanted)
     _check(invoice, wanted, chosen)
     try:
-        _, shown = _preview(invoice, [(line.position, amount) for line, amount in chosen], wanted.settle)
+        _, shown = _preview(invoice, [(line.position, amount) for line, amount in chosen])
     except StripeFailed as failure:
         raise problem_of(failure) from failure
     after = invoice.remaining_cents - (0 if invoice.status == UsageStatus.PAID else shown.total)
@@ -304,7 +302,7 @@ def _step(note: CreditNote) -> Step:
     def make(key: str) -> str:
         fresh = refresh_any_invoice(stripe_id)  # paid meanwhile, it is settled another way
         amounts = [(line.position, line.amount_cents) for line in note.lines.all()]
-        lines, shown = _preview(fresh, amounts, note.settle, held_by=note)
+        lines, shown = _preview(fresh, amounts, held_by=note)
         made = account.create_credit_note(
             stripe_id,
             lines,
@@ -312,7 +310,7 @@ def _step(note: CreditNote) -> Step:
             idempotency_key=key,
             reason=note.reason,
             memo=note.memo,
-            **_settling(fresh, shown.total, note.settle),
+            **_settling(note, fresh, shown.total),
         )
         return made.id
 
@@ -320,12 +318,13 @@ def _step(note: CreditNote) -> Step:
 
 
 def _preview(
-    invoice: Receivable, amounts: Sequence[tuple[int, int]], settle: str, held_by: CreditNote | None = None
+    invoice: Receivable, amounts: Sequence[tuple[int, int]], held_by: CreditNote | None = None
 ) -> tuple[list[dict[str, Any]], StripeCreditNote]:
     """Stripe's lines for these positions and amounts, and what a note of them comes to.
 
-    For a paid invoice Stripe wants to be told where the total goes before it tells the total. We reckon the
-    tax as it does; should it round otherwise by a unit, its refusal of the sum has us try the neighbours.
+    For a paid invoice Stripe wants to be told where the total goes before it tells the total: to the balance,
+    for it comes to the same wherever it goes. We reckon the tax as Stripe does; should it round otherwise by
+    a unit, its refusal of the sum has us try the neighbours.
     """
     account, stripe_id = provider_account(), str(invoice.stripe_invoice_id)
     found = _stripe_lines(invoice)
@@ -340,7 +339,8 @@ def _preview(
         guess += amount + _tax(found[position], before, amount)
     for total in (guess, guess + 1, guess - 1):
         try:
-            return lines, account.preview_credit_note(stripe_id, lines, **_settling(invoice, total, settle))
+            where = {"credit_amount": total} if invoice.status == UsageStatus.PAID else {}
+            return lines, account.preview_credit_note(stripe_id, lines, **where)
         except StripeFailed as failure:
             if failure.retryable or invoice.status != UsageStatus.PAID or total == guess - 1:
                 raise
@@ -369,16 +369,30 @@ def _stripe_lines(invoice: Receivable) -> dict[int, StripeLine]:
         raise StripeFailed("lines_differ", message) from None
 
 
-def _settling(invoice: Receivable, total: int, settle: str) -> dict[str, int]:
+def _settling(note: CreditNote, invoice: Receivable, total: int) -> dict[str, Any]:
+    """Where the total goes. Refunds are made first, of as many payments as it takes, and linked to the note:
+    Stripe itself would give back of one payment only.
+    """
     if invoice.status != UsageStatus.PAID:
         return {}
-    return {_SETTLING[Settle(settle)]: total}
+    if note.settle != Settle.REFUND:
+        return {_SETTLING[Settle(note.settle)]: total}
+    parts = refund_for_note(note, total)
+    return {
+        "refunds": [
+            {"type": "refund", "refund": part.stripe_refund_id, "amount_refunded": part.amount_cents}
+            for part in parts
+        ]
+    }
 
 
 def _note(note: CreditNote, failure: StripeFailed) -> None:
-    """Why it is not there yet; a refusal for good gives back what it held."""
+    """Why it is not there yet; a refusal for good gives back what it held, unless money went back for it:
+    then it stays on its way, to be looked at and tried again.
+    """
     changes: dict[str, Any] = {"failure": f"{failure.code}: {failure.message}"[:500]}
-    if not failure.retryable and not failure.outcome_unknown:
+    refunded = note.refunds.filter(state__in=GIVEN_BACK).exists()
+    if not failure.retryable and not failure.outcome_unknown and not refunded:
         changes["state"] = NoteState.REFUSED
     with transaction.atomic():
         made = CreditNote.objects.filter(pk=note.pk, state=NoteState.MAKING).update(**changes)

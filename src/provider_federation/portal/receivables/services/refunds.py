@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -15,7 +15,13 @@ from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Kind, record
-from provider_federation.portal.receivables.models import GIVEN_BACK, Receivable, Refund, RefundState
+from provider_federation.portal.receivables.models import (
+    GIVEN_BACK,
+    CreditNote,
+    Receivable,
+    Refund,
+    RefundState,
+)
 from provider_federation.portal.receivables.queries import about, locked_invoice, refundable
 from provider_federation.portal.receivables.services.jobs import defer_refund
 from provider_federation.portal.receivables.services.mirror import REFUND_MARK, refresh_refund
@@ -97,14 +103,69 @@ def finish_refund(refund_id: UUID) -> Refund:
     A refusal for good frees what it held. Problem 422 `stripe_refused`, 503 when it may work later.
     """
     row = Refund.objects.get(pk=refund_id)
-    if row.state != RefundState.MAKING:
+    try:
+        return _made(row) if row.state == RefundState.MAKING else row
+    except StripeFailed as failure:
+        raise problem_of(failure) from failure
+
+
+def refund_for_note(note: CreditNote, total: int) -> list[Refund]:
+    """What a credit note gives back, `total` in all: a row and a journalled step for each payment it takes,
+    the same ones however often this runs. Raises `StripeFailed`; once something went back it is retryable,
+    and what was refused is tried again: a refund without its note would be a gift.
+    """
+    rows = list(note.refunds.order_by("part")) or _claimed_for(note, total)
+    try:
+        return [_made_again(row) for row in rows]
+    except StripeFailed as failure:
+        gone = note.refunds.filter(state__in=GIVEN_BACK)
+        if failure.retryable or failure.outcome_unknown or not gone.exists():
+            raise
+        raise StripeFailed(failure.code, failure.message, retryable=True) from failure
+
+
+def _made_again(row: Refund) -> Refund:
+    if row.state in (RefundState.PENDING, RefundState.SUCCEEDED):
         return row
+    if row.state in (RefundState.FAILED, RefundState.CANCELED):
+        raise StripeFailed("refund_failed", f"The refund {row} did not arrive: {row.failure or row.state}.")
+    Refund.objects.filter(pk=row.pk, state=RefundState.REFUSED).update(state=RefundState.MAKING)
+    return _made(row)
+
+
+def _made(row: Refund) -> Refund:
     try:
         done = run_step(_step(row), DatabaseJournal(), clock.now, Patience())
         return refresh_refund(done.result_id)
     except StripeFailed as failure:
         _note(row, failure)
-        raise problem_of(failure) from failure
+        raise
+
+
+def _claimed_for(note: CreditNote, total: int) -> list[Refund]:
+    """The rows of a note's refunds, all or none. What was given back by hand and nobody told us of is read
+    first, of the payments that are to give.
+    """
+    payments = provider_account().list_payments(invoice_id=str(note.invoice.stripe_invoice_id))
+    try:
+        while _news_of(intent for intent, _ in _split(total, payments)):
+            pass  # what was chosen had less left than we knew: others are, and each look finds something
+        wanted = RefundRequest(reference="", amount_cents=total, reason="")
+        with transaction.atomic():
+            locked = locked_invoice(note.invoice)
+            rows = list(note.refunds.order_by("part"))
+            return rows or _claim(locked, wanted, payments, note.asked_by, note)
+    except Problem as problem:
+        raise StripeFailed(problem.code, problem.message) from problem
+
+
+def _news_of(intents: Iterable[str]) -> int:
+    """How many refunds of these payments are new to our books; they are written."""
+    found = [one.id for intent in intents for one in provider_account().list_refunds(intent_id=intent)]
+    known = set(Refund.objects.filter(stripe_refund_id__in=found).values_list("stripe_refund_id", flat=True))
+    for refund_id in set(found) - known:
+        refresh_refund(refund_id)
+    return len(set(found) - known)
 
 
 def _earlier(invoice: Receivable, wanted: RefundRequest) -> list[Refund]:
@@ -133,40 +194,49 @@ def _claimed(
 
 
 def _claim(
-    invoice: Receivable, wanted: RefundRequest, payments: list[StripePayment], actor: str
+    invoice: Receivable,
+    wanted: RefundRequest,
+    payments: list[StripePayment],
+    actor: str,
+    note: CreditNote | None = None,
 ) -> list[Refund]:
     """All parts, or none: together they hold the amount before Stripe hears of the first."""
-    left = refundable(invoice)
+    left = refundable(invoice, note)
     amount = left if wanted.amount_cents is None else wanted.amount_cents
     if not 0 < amount <= left:
         shown = format_amount(left, invoice.currency)
         raise Problem(422, "refund_refused", f"Of what was paid through Stripe, {shown} is left to go back.")
     return [
-        _part(invoice, wanted, number, intent, cents, actor)
+        _claimed_part(
+            Refund(
+                **about(invoice),
+                id=uuid4(),
+                instance=invoice.instance,
+                reference=wanted.reference,
+                request_digest=wanted.digest,
+                part=number,
+                reason=wanted.reason,
+                currency=invoice.currency,
+                amount_cents=cents,
+                payment_intent=intent,
+                credit_note=note,
+                asked_by=actor,
+                created_at=clock.now(),
+            )
+        )
         for number, (intent, cents) in enumerate(_split(amount, payments))
     ]
 
 
-def _part(
-    invoice: Receivable, wanted: RefundRequest, number: int, intent: str, cents: int, actor: str
-) -> Refund:
-    row = Refund.objects.create(
-        **about(invoice),
-        id=uuid4(),
-        instance=invoice.instance,
-        reference=wanted.reference,
-        request_digest=wanted.digest,
-        part=number,
-        reason=wanted.reason,
-        currency=invoice.currency,
-        amount_cents=cents,
-        payment_intent=intent,
-        asked_by=actor,
-        created_at=clock.now(),
-    )
+def _claimed_part(row: Refund) -> Refund:
+    row.save(force_insert=True)
     defer_refund(row)
-    facts = {"invoice": invoice.stripe_invoice_id, "amount_cents": cents, "currency": invoice.currency}
-    record(Kind.REFUND_ASKED, actor, f"refund:{row.pk}", reason=wanted.reason, part=number, **facts)
+    facts = {
+        "invoice": row.invoice.stripe_invoice_id,
+        "amount_cents": row.amount_cents,
+        "currency": row.currency,
+    }
+    record(Kind.REFUND_ASKED, row.asked_by, f"refund:{row.pk}", reason=row.reason, part=row.part, **facts)
     return row
 
 
@@ -208,7 +278,7 @@ def _step(row: Refund) -> Step:
         made = account.create_refund(
             row.payment_intent,
             row.amount_cents,
-            metadata={**mark, "reference": row.reference},
+            metadata={**mark, **({"reference": row.reference} if row.reference else {})},
             idempotency_key=key,
             reason=row.reason,
         )
