@@ -105,13 +105,24 @@ def run_step(
 
 
 def _attempt(step: Step, record: StepRecord | None, journal: Journal, now: Now, *, renew: bool) -> Done:
-    found = step.find(_since(record)) if record is not None or step.look_first else None
+    found = _look(step, record)
     key = _key(step, record, now(), renew=renew)
     if record is None or record.idempotency_key != key:
         journal.begin(step.journal_key, step.name, key, now())
     if found is not None:
         return Done(found, made=False)
     return Done(step.make(key), made=True, undisturbed=record is None)
+
+
+def _look(step: Step, record: StepRecord | None) -> str | None:
+    if record is None and not step.look_first:
+        return None
+    try:
+        return step.find(_since(record))
+    except StripeFailed as failure:
+        # However final it is that we cannot look: what was begun before may be there all the same.
+        failure.outcome_unknown |= record is not None
+        raise
 
 
 def first_key(step: Step) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 from tests.integration.portal.revenue.books_rig import classes, reconcile
-from tests.integration.portal.revenue.rig import FEBRUARY, deliver, run_jobs
+from tests.integration.portal.revenue.rig import FEBRUARY, NOW, deliver, run_jobs
 from tests.integration.portal.revenue.test_receivables import ask, at, bill, pay, reason
 
+from provider_federation.kit import clock
 from provider_federation.portal.directory.services import edit_instance
-from provider_federation.portal.receivables.models import CreditNote
+from provider_federation.portal.receivables.models import CreditNote, Refund
 from provider_federation.portal.revenue.models import Alert, LeadCharge, StripeEvent, UsageInvoice
+from provider_federation.portal.revenue.services.jobs import defer_forgotten
 
 
 @pytest.fixture
@@ -123,3 +128,28 @@ def test_the_revenue_of_a_billed_month_is_in_the_currency_that_it_was_billed_in(
         "/api/provider/billing/revenue?clientOrgId=org_ada&startDate=2026-01-01&endDate=2026-02-28"
     )
     assert (both.status_code, both.json()["reason"]) == (409, "currency_mismatch")
+
+
+def test_a_refund_that_may_be_there_is_not_called_refused_when_it_cannot_be_looked_up(
+    books, billed, api, settings
+):
+    pay(books, billed)
+    ask(api, "sweep", status=200)
+    wanted = {"reference": "r", "amountCents": 5_000}
+    books.fault("drop_after", "/v1/refunds", method="POST", count=1)
+    books.fault("drop_before", "/v1/refunds", method="GET", count=99)
+    ask(api, at(billed, "/refunds"), wanted, status=503)
+    books.simulator.ask("DELETE", "/_sim/faults")
+    good, settings.PROVIDER_STRIPE_SECRET_KEY = settings.PROVIDER_STRIPE_SECRET_KEY, "sk_wrong"
+    ask(api, at(billed, "/refunds"), wanted, status=503)
+    settings.PROVIDER_STRIPE_SECRET_KEY = good
+    assert Refund.objects.get().state == "making"
+    assert ask(api, at(billed, "/refunds"), wanted, status=200)["refund"]["state"] == "succeeded"
+    assert len(books.get("refunds")["data"]) == 1
+
+
+def test_a_held_invoice_of_a_run_that_was_released_is_not_forgotten(books, billed, clock_file):
+    UsageInvoice.objects.update(status="placing", billing_run=uuid4(), stripe_invoice_id=None, updated_at=NOW)
+    assert defer_forgotten() == 0  # its run is at it
+    clock.set_clock(clock_file, at=NOW + timedelta(hours=2))
+    assert (defer_forgotten(), defer_forgotten()) == (1, 0)

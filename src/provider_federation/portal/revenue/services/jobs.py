@@ -4,15 +4,21 @@ transaction.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
+from django.db.models import Q
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from provider_federation.kit import clock
 from provider_federation.portal.revenue.models import EventState, StripeEvent, UsageInvoice, UsageStatus
 
 PLACE = "revenue.place_usage_invoice"
 APPLY = "revenue.apply_stripe_event"
 SWEEP = "revenue.sweep_stripe"
+_NOBODY_AT_IT = timedelta(hours=1)
+"""Longer than a job waits between two tries, each of which is noted in the row."""
 
 
 def defer_placing(invoice: UsageInvoice) -> None:
@@ -36,12 +42,13 @@ def defer_forgotten() -> int:
     many would do no harm, a row without one would wait for ever.
     """
     with transaction.atomic():
-        # Those of a billing run are that room's: its own jobs place them.
+        # Those of a billing run are that room's: its own jobs place them, unless a person released one by itself.
+        alone = Q(billing_run=None) | Q(updated_at__lt=clock.now() - _NOBODY_AT_IT)
         on_their_way = (UsageStatus.PLANNED, UsageStatus.PLACING)
-        invoices = UsageInvoice.objects.filter(status__in=on_their_way, billing_run=None).defer("usage")
+        invoices = UsageInvoice.objects.filter(alone, status__in=on_their_way).defer("usage")
         busy = _arguments(PLACE, "invoice_id")
         lost_invoices = [one for one in invoices if str(one.pk) not in busy]
-        events = StripeEvent.objects.filter(state=EventState.PENDING)
+        events = StripeEvent.objects.filter(state=EventState.PENDING).defer("payload")
         busy = _arguments(APPLY, "event_pk")
         lost_events = [one for one in events if str(one.pk) not in busy]
         for invoice in lost_invoices:
