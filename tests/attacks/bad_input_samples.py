@@ -370,5 +370,18 @@ INSTANCE = {
     ),
     "GET /api/federation/entitlements": _READ,
     "POST /api/federation/entitlements": Sample(_entitlement),
+    "GET /api/federation/disputes": _READ,
+    "POST /api/federation/disputes/{dispute_id}": Sample(
+        lambda _service: {
+            "version": 1,
+            "state": "rejected",
+            "decision": "It did convert.",
+            "decidedAt": "2026-03-10T12:00:00Z",
+            "creditNoteNumber": "",
+            "leadFreed": False,
+        },
+        path={"dispute_id": "nobodyfiledthat"},
+        answers=(404,),
+    ),
 }
 SAMPLES = {"portal": PORTAL, "instance": INSTANCE}

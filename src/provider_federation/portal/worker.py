@@ -74,9 +74,15 @@ async def _main(concurrency: int) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_run_jobs(stop, concurrency))
         group.create_task(_every(beat, stop, requeue_lost_jobs))
-        group.create_task(_every(max(1.0, min(5.0, settings.SYNC_EVERY_SECONDS / 2)), stop, _ask_instances))
+        group.create_task(_every(_look_every(), stop, _ask_instances))
         group.create_task(_every(60.0, stop, _keep_house))
     _log.info("worker stopped")
+
+
+def _look_every() -> float:
+    """Seconds between two looks at which instance's turn it is."""
+    shortest = min(settings.SYNC_EVERY_SECONDS, settings.DISPUTES_EVERY_SECONDS)
+    return max(1.0, min(5.0, shortest / 2))
 
 
 def _on_signal(stop: asyncio.Event) -> None:
