@@ -149,10 +149,15 @@ def finish(
     replay: ReplayStore | None,
     ratchet: Ratchet | None = None,
 ) -> Principal:
-    """What follows on `check_head`: the digest of the received body, audience, scope, org, replay, ratchet."""
+    """What follows on `check_head`: the digest of the received body, audience, scope, org, replay, ratchet.
+
+    `now` is when the body was there. It may not come later than what is used is remembered: else a signature that is
+    over would be taken of whoever sent its head in time, and held back the rest.
+    """
     if len(body) > policy.max_body:
         raise Refused("body_too_large", key_id=claim.key.id)
     try:
+        _check_end(claim, now)
         if claim.scheme == "v2":
             modern.check_body(claim, body)
         return admit(claim, policy, now, replay, ratchet)
@@ -161,3 +166,9 @@ def finish(
     except Refused as refused:
         refused.signer = claim.key if claim.scheme == "v2" else None
         raise
+
+
+def _check_end(claim: Claim, now: float) -> None:
+    if not now <= claim.expires:
+        code = "bad_expires" if claim.scheme == "v2" else "timestamp_out_of_window"
+        raise Refused(code, key_id=claim.key.id)

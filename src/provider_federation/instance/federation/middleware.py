@@ -27,9 +27,14 @@ class ProviderMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         principal = principal_of(request)
         if principal is not None and request.path_info != ENROL_PATH:
-            note_use(principal)
-            if request.path_info not in _STAYS_OPEN and provider_policy().frozen:
-                return problem_response(
-                    Problem(403, "frozen", "The owner of this instance has frozen federation.")
-                )
+            try:
+                note_use(principal)
+                _check_freeze(request)
+            except Problem as problem:
+                return problem_response(problem)
         return self.get_response(request)
+
+
+def _check_freeze(request: HttpRequest) -> None:
+    if request.path_info not in _STAYS_OPEN and provider_policy().frozen:
+        raise Problem(403, "frozen", "The owner of this instance has frozen federation.")

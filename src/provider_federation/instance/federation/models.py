@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from provider_federation.kit import clock
+
 
 class KeySource(models.TextChoices):
     """Where a key came from. One of the environment has its material there; its row keeps the rest."""
@@ -46,6 +48,10 @@ class FederationKey(models.Model):
     def is_unconfirmed(self) -> bool:
         """Whether it was introduced, and has not said by its own signature that the portal has it."""
         return self.source == KeySource.ROTATED and self.confirmed_at is None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.revoked_at is not None or (self.not_after is not None and self.not_after <= clock.now())
 
     @property
     def is_retiring(self) -> bool:

@@ -91,7 +91,7 @@ def key_facts() -> list[KeyFacts]:
 
 def state_of(row: FederationKey) -> Literal["introduced", "active", "retiring", "ended"]:
     """How a key of the database stands."""
-    if row.revoked_at is not None or (row.not_after is not None and row.not_after <= clock.now()):
+    if row.has_ended:
         return "ended"
     if row.not_after is not None:
         return "introduced" if row.is_unconfirmed else "retiring"

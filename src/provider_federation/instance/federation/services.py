@@ -150,9 +150,13 @@ def reset_ratchet() -> None:
 
 
 def note_use(principal: Principal) -> None:
-    """When a key was last used, and by which scheme; written once a minute at most."""
+    """When a key was last used, and by which scheme; written once a minute at most. Problem 401 `unknown_key` when it
+    has ended: the gate saw it before the body came, and whoever sends that may take his time.
+    """
     now = clock.now()
     row = FederationKey.objects.filter(key_id=principal.key_id).first()
+    if row is not None and row.has_ended:
+        raise Problem(401, "unknown_key", "This key is not accepted here.")
     if row is None:
         FederationKey.objects.get_or_create(
             key_id=principal.key_id,

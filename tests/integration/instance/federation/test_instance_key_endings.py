@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections import deque
 from dataclasses import replace
 
@@ -94,6 +96,30 @@ def test_noise_from_the_same_address_does_not_hide_the_guesses(server, dial) -> 
         with pytest.raises(AnswerRefused):
             wrong.post(ENROL, json=offer(pair()))
     assert Invitation.objects.get().closed_at is not None
+
+
+def test_a_key_that_ends_while_the_body_is_on_its_way_writes_nothing(server, enrolled) -> None:
+    """The head was read before the revocation, and no other request makes the server look again."""
+    key, _ = enrolled()
+    body = json.dumps({"action": "introduce", **offer(pair("thiefs"))}).encode()
+    sent = [("Content-Type", "application/json")]
+    request = Request("POST", KEYS, f"127.0.0.1:{server.port}", sent, body)
+    headers = [*sent, *sign(request, key, now=clock.timestamp(), instance="acme")]
+    head = [f"POST {KEYS} HTTP/1.1", f"Host: {request.authority}", f"Content-Length: {len(body)}"]
+    head += [
+        *(f"{name}: {value}" for name, value in headers),
+        "Connection: close",
+        "Expect: 100-continue",
+        "",
+        "",
+    ]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+        line.sendall("\r\n".join(head).encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 100")  # the head is proven
+        services.revoke_key(key.id)
+        line.sendall(body)
+        assert b" 401 " in line.makefile("rb").readline()
+    assert not FederationKey.objects.filter(key_id="thiefs").exists()
 
 
 def test_keys_that_were_read_before_a_revocation_are_not_shown_after_it(settings, monkeypatch) -> None:
