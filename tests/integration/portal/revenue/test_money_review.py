@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from tests.integration.portal.revenue.books_rig import classes, reconcile
 from tests.integration.portal.revenue.rig import FEBRUARY, NOW, deliver, run_jobs
-from tests.integration.portal.revenue.test_receivables import ask, at, bill, pay, reason
+from tests.integration.portal.revenue.test_receivables import ask, bill, pay, reason
+from tests.integration.portal.revenue.test_receivables import at as of
 
 from provider_federation.kit import clock
 from provider_federation.portal.directory.services import edit_instance
@@ -28,7 +29,7 @@ def billed(books, grow, api):
 
 def test_a_credit_note_that_is_voided_charges_its_leads_again(books, billed, api):
     wanted = {"reference": "all", "lines": [{"position": 1}], "freesLeads": True}
-    note = ask(api, at(billed, "/credit-notes"), wanted, status=201)["creditNote"]
+    note = ask(api, of(billed, "/credit-notes"), wanted, status=201)["creditNote"]
     assert LeadCharge.objects.filter(released_at=None).count() == 0
     books.post(f"credit_notes/{CreditNote.objects.get(pk=note['id']).stripe_credit_note_id}/void")
     ask(api, "sweep", status=200)
@@ -41,10 +42,10 @@ def test_what_was_credited_after_payment_is_no_cash_to_give_back(books, billed, 
     pay(books, billed)
     ask(api, "sweep", status=200)
     note = {"reference": "n", "lines": [{"position": 1, "amountCents": 10_000}], "settle": settle}
-    ask(api, at(billed, "/credit-notes"), note, status=201)
-    refused = ask(api, at(billed, "/refunds"), {"reference": "r1", "amountCents": 10_301}, status=422)
+    ask(api, of(billed, "/credit-notes"), note, status=201)
+    refused = ask(api, of(billed, "/refunds"), {"reference": "r1", "amountCents": 10_301}, status=422)
     assert reason(refused) == "refund_refused"
-    made = ask(api, at(billed, "/refunds"), {"reference": "r2"}, status=201)["refund"]
+    made = ask(api, of(billed, "/refunds"), {"reference": "r2"}, status=201)["refund"]
     assert made["amountCents"] == 10_300
 
 
@@ -52,9 +53,9 @@ def test_what_was_credited_after_payment_is_no_cash_to_give_back(books, billed, 
 def test_what_was_refunded_is_not_credited_once_more(books, billed, api, settle):
     pay(books, billed)
     ask(api, "sweep", status=200)
-    ask(api, at(billed, "/refunds"), {"reference": "r", "amountCents": 20_000}, status=201)
+    ask(api, of(billed, "/refunds"), {"reference": "r", "amountCents": 20_000}, status=201)
     note = {"reference": "n", "lines": [{"position": 1, "amountCents": 10_000}], "settle": settle}
-    refused = ask(api, at(billed, "/credit-notes"), note, status=422)
+    refused = ask(api, of(billed, "/credit-notes"), note, status=422)
     assert reason(refused) in {"credit_refused", "refund_refused"}
 
 
@@ -107,7 +108,7 @@ def test_what_was_overbilled_and_credited_is_no_difference_any_more(books, ada_b
     ask(api, f"disputes/{raised['id']}/accept", {"decision": "Right.", "freesLead": False}, status=200)
     ask(
         api,
-        at(row, "/credit-notes"),
+        of(row, "/credit-notes"),
         {"reference": "ai", "lines": [{"position": 2, "amountCents": 100}]},
         status=201,
     )
@@ -115,7 +116,7 @@ def test_what_was_overbilled_and_credited_is_no_difference_any_more(books, ada_b
 
 
 def test_a_goodwill_credit_is_no_difference(books, ada_billed, api):
-    ask(api, at(UsageInvoice.objects.get(), "/credit-notes"), {"reference": "all"}, status=201)
+    ask(api, of(UsageInvoice.objects.get(), "/credit-notes"), {"reference": "all"}, status=201)
     assert classes(reconcile()) == {}
 
 
@@ -138,13 +139,13 @@ def test_a_refund_that_may_be_there_is_not_called_refused_when_it_cannot_be_look
     wanted = {"reference": "r", "amountCents": 5_000}
     books.fault("drop_after", "/v1/refunds", method="POST", count=1)
     books.fault("drop_before", "/v1/refunds", method="GET", count=99)
-    ask(api, at(billed, "/refunds"), wanted, status=503)
+    ask(api, of(billed, "/refunds"), wanted, status=503)
     books.simulator.ask("DELETE", "/_sim/faults")
     good, settings.PROVIDER_STRIPE_SECRET_KEY = settings.PROVIDER_STRIPE_SECRET_KEY, "sk_wrong"
-    ask(api, at(billed, "/refunds"), wanted, status=503)
+    ask(api, of(billed, "/refunds"), wanted, status=503)
     settings.PROVIDER_STRIPE_SECRET_KEY = good
     assert Refund.objects.get().state == "making"
-    assert ask(api, at(billed, "/refunds"), wanted, status=200)["refund"]["state"] == "succeeded"
+    assert ask(api, of(billed, "/refunds"), wanted, status=200)["refund"]["state"] == "succeeded"
     assert len(books.get("refunds")["data"]) == 1
 
 
@@ -153,3 +154,23 @@ def test_a_held_invoice_of_a_run_that_was_released_is_not_forgotten(books, bille
     assert defer_forgotten() == 0  # its run is at it
     clock.set_clock(clock_file, at=NOW + timedelta(hours=2))
     assert (defer_forgotten(), defer_forgotten()) == (1, 0)
+
+
+def test_a_month_held_in_one_currency_is_billed_in_the_one_it_is_rated_in(books, grow, api, at):
+    usage, instance = grow("ada")
+    usage.uses("2026-03", 0, ai="5")
+    march = {"clientOrgId": "org_ada", "periodStart": "2026-03-01", "periodEnd": "2026-03-31"}
+    assert ask(api, "revenue", march)["invoice"]["holdCode"] == "period_open"
+    edit_instance(instance.pk, instance.version, actor="operator:a@example.com", currency="eur")
+    usage.currency = "eur"
+    at(datetime(2026, 4, 2, tzinfo=UTC))
+    assert ask(api, "revenue", march)["invoice"]["currency"] == "eur"
+
+
+def test_a_customer_that_was_deleted_unheard_of_is_replaced_when_an_invoice_needs_it(books, billed, api):
+    customer = billed.instance.billing_customer.stripe_customer_id
+    ask(api, f"receivables/{billed.stripe_invoice_id}/void", status=200)
+    books.simulator.ask("DELETE", f"/v1/customers/{customer}", key=books.key)
+    bill(api)
+    again = UsageInvoice.objects.exclude(status="void").get()
+    assert (again.status, again.hold_code) == ("open", "")

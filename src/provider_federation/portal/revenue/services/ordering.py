@@ -65,7 +65,8 @@ def _fill(row: UsageInvoice, plan: ClientPlan, reasons: list[HeldReason], billin
     row.hold_code = reasons[0].code if reasons else ""
     row.hold_reason = " ".join(reason.message for reason in reasons)[:500]
     row.status = UsageStatus.HELD if reasons else UsageStatus.PLANNED
-    row.total_cents = 0 if reasons else plan.total_cents
+    # A row that was held may be older than the client's currency; it is rated in the one of now.
+    row.total_cents, row.currency = 0 if reasons else plan.total_cents, row.instance.currency
     row.billing_run = billing_run
     row.updated_at = clock.now()
 

@@ -14,11 +14,13 @@ from django.db.models import F
 from provider_federation.kit import clock
 from provider_federation.portal.audit.services import Kind as Event
 from provider_federation.portal.audit.services import record
+from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.revenue.alerts import raise_alert
 from provider_federation.portal.revenue.models import UsageInvoice, UsageLine, UsageStatus
 from provider_federation.portal.revenue.services.applying import apply_usage_invoice, refresh_any_invoice
 from provider_federation.portal.revenue.services.ordering import Ordered
 from provider_federation.portal.subscriptions.applying import Overtaken
+from provider_federation.portal.subscriptions.customers import living_customer
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.portal.subscriptions.models import BillingCustomer
 from provider_federation.portal.subscriptions.services import ensure_customer, provider_account
@@ -45,9 +47,8 @@ def place_usage_invoice(invoice_id: UUID, *, vouched: bool = False) -> None:
     row = _begin(invoice_id)
     if row is None:
         return
-    account, journal = provider_account(), DatabaseJournal()
     try:
-        placed = place_invoice(account, order_of(row), journal, now=clock.now, vouched=vouched)
+        placed = _place(row, vouched=vouched)
     except StripeFailed as failure:
         _note(row, failure)
         if failure.retryable:
@@ -57,6 +58,22 @@ def place_usage_invoice(invoice_id: UUID, *, vouched: bool = False) -> None:
         apply_usage_invoice(placed, row)
     except Overtaken:  # an event was applied meanwhile: what we saw may be older
         refresh_any_invoice(placed.id)
+
+
+def _place(row: UsageInvoice, *, vouched: bool) -> StripeInvoice:
+    account, journal = provider_account(), DatabaseJournal()
+    try:
+        return place_invoice(account, order_of(row), journal, now=clock.now, vouched=vouched)
+    except StripeFailed as failure:
+        if failure.code != "resource_missing" or not _is_replaced(row.instance):
+            raise
+    return place_invoice(account, order_of(row), journal, now=clock.now)
+
+
+def _is_replaced(instance: Instance) -> bool:
+    """Whether the client has another customer now, because its own was deleted in Stripe and no event told us."""
+    before = ensure_customer(instance).stripe_customer_id
+    return living_customer(instance) != before
 
 
 def order_of(row: UsageInvoice) -> InvoiceOrder:
