@@ -8,9 +8,17 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+from provider_federation.demo.books import InstanceBook
 from provider_federation.demo.client import pay_hosted_invoice, wait_until
+from provider_federation.demo.owner import Owner
+from provider_federation.demo.plan import InstancePlan
 from provider_federation.demo.world import World
 
+_DISPUTES = "/api/provider/billing/disputes"
+_DISPUTED = (
+    "The same person came in twice, under two addresses of one firm.",
+    "This was our own test order; nobody became a customer.",
+)
 _SHARE_PAID = 0.85
 _PAID_BY_CLIENTS = 0.8
 
@@ -31,6 +39,8 @@ def make_history(world: World, months: list[datetime]) -> None:
         bill_clients(world, start, end)
         _clients_pay(world, chance)
     world.travel_to_now()
+    if months:
+        _owner_disputes(world, f"{months[-1]:%Y-%m}")
 
 
 def subscribe_clients(world: World) -> None:
@@ -75,6 +85,29 @@ def _clients_pay(world: World, chance: random.Random) -> None:
     for invoice in world.provider_account.list_invoices(status="open"):
         if invoice.hosted_invoice_url and chance.random() < _PAID_BY_CLIENTS:
             pay_hosted_invoice(invoice.hosted_invoice_url)
+
+
+def _owner_disputes(world: World, label: str) -> None:
+    """The first client's owner disputes two leads of its last bill; one is rejected, one waits for a decision."""
+    instance = world.plan.instances[0]
+    leads, _cost, _cap = InstanceBook(instance).usage(label)
+    for lead, words in zip(leads, _DISPUTED, strict=False):
+        dispute = file_dispute(world, instance, lead, words)
+        if lead == leads[0]:
+            decision = {"decision": "Two people of one firm, and both became customers."}
+            world.portal.post(f"{_DISPUTES}/{dispute['id']}/reject", decision)
+
+
+def file_dispute(world: World, instance: InstancePlan, lead_id: str, words: str) -> dict[str, Any]:
+    """The owner files it on the lead's page; the portal's dispute, once it has fetched it."""
+    Owner.signed_in(instance.base_url, instance.owner, instance.password).disputes_lead(lead_id, words)
+
+    def fetched() -> dict[str, Any] | None:
+        found = world.portal.pages(_DISPUTES, clientOrgId=instance.org, state="open")
+        return next((one for one in found if one["leadId"] == lead_id), None)
+
+    dispute: dict[str, Any] = wait_until(f"the portal to fetch a dispute of {instance.name}", fetched)
+    return dispute
 
 
 def _next_month(start: datetime) -> datetime:

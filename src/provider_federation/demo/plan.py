@@ -241,6 +241,7 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_BASE_URL": plan.portal_url,
         "PORTAL_ALLOW_PRIVATE_HOSTS": "127.0.0.1",
         "PORTAL_SYNC_SECONDS": "2",
+        "PORTAL_DISPUTES_SECONDS": "2",
         "PORTAL_WORKER_HEARTBEAT_SECONDS": "1",
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
         "PORTAL_BILLING_FOUR_EYES": "1" if plan.colleague_password else "0",

@@ -23,7 +23,8 @@ from provider_federation.demo.books import (
     stripe_book,
 )
 from provider_federation.demo.client import CallFailed, pay_hosted_invoice, wait_until
-from provider_federation.demo.history import bill_clients, subscribe_clients
+from provider_federation.demo.history import bill_clients, file_dispute, subscribe_clients
+from provider_federation.demo.owner import Owner
 from provider_federation.demo.plan import InstancePlan
 from provider_federation.demo.world import World
 
@@ -70,6 +71,7 @@ class Walk:
         self._by_hand()
         self._signatures()
         self._usage_becomes_invoices(month, after)
+        self._owner_disputes(f"{month:%Y-%m}")
         self._clients_pay()
         self._provider_books()
         self._reconcile(f"{month:%Y-%m}")
@@ -232,6 +234,24 @@ class Walk:
             self._row("usage → invoice", instance.name, expected, seen)
             made = item["stripeInvoiceId"] or "none"
             self._row("asked again", instance.name, made, _stripe_id(again.get(instance.org)))
+
+    def _owner_disputes(self, label: str) -> None:
+        """One lead, from the owner's page to the portal and back; it changes no figure of those below."""
+        instance = self.world.plan.instances[0]
+        lead = self._instance_book(instance).usage(label)[0][0]
+        dispute = file_dispute(self.world, instance, lead, "This was our own test order.")
+        self._row("dispute → portal", instance.name, f"client:{instance.org}", dispute["raisedBy"])
+        decision = {"decision": "It did convert."}
+        self.world.portal.post(f"/api/provider/billing/disputes/{dispute['id']}/reject", decision)
+        owner = Owner.signed_in(instance.base_url, instance.owner, instance.password)
+
+        def told() -> str:
+            row = owner.disputes()[0]
+            return f"{row['state']}: {row['decision']}"
+
+        expected = f"rejected: {decision['decision']}"
+        seen = _settled(f"{instance.name} to be told", told, expected)
+        self._row("decision → client", instance.name, expected, seen)
 
     def _clients_pay(self) -> None:
         open_ones = self.world.provider_account.list_invoices(status="open")

@@ -169,17 +169,16 @@ class World:
             str(instance.seed),
         ]
         run_to_end(instance.name, seed, environment)
-        user = [
-            "instance",
-            "user",
-            "add",
-            instance.owner,
-            "--role",
-            "owner",
-            "--name",
-            f"{instance.title} owner",
-        ]
-        run_to_end(instance.name, user, {**environment, "INSTANCE_USER_PASSWORD": instance.password})
+        self._add_owner(instance)
+
+    def _add_owner(self, instance: InstancePlan) -> None:
+        name = f"{instance.title} owner"
+        user = ["instance", "user", "add", instance.owner, "--role", "owner", "--name", name]
+        environment = {
+            **instance_environment(self.plan, instance),
+            "INSTANCE_USER_PASSWORD": instance.password,
+        }
+        run_to_end(instance.name, user, environment)
 
     def portal_command(self, *arguments: str, typed: str = "") -> str:
         return run_to_end("portal", arguments, portal_environment(self.plan, self.database_url), typed=typed)

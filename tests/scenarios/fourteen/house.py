@@ -31,6 +31,7 @@ _OURS = {
     "PROVIDER_TIME_ZONE": ZONE,
     "PORTAL_BILLING_FOUR_EYES": "1",
     "PORTAL_SYNC_SECONDS": "86400",
+    "PORTAL_DISPUTES_SECONDS": "2",
     "PYTHONUNBUFFERED": "1",
     # These are the defaults, said here because the table is written for them.
     "PROVIDER_GRACE_DAYS": "7",
@@ -149,6 +150,7 @@ class House(World):
 
     def _seed_instance(self, instance: InstancePlan) -> None:
         self._migrate_instance(instance)
+        self._add_owner(instance)
 
     def _migrate_instance(self, instance: InstancePlan) -> None:
         run_to_end(

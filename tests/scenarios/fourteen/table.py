@@ -205,6 +205,9 @@ FACTS = {
     },
     "freed lead": {"state": "accepted", "freed": True, "credited": 100_00, "refunded": 100_00},
     "rejected": {"state": "rejected", "freed": False, "credited": 0, "refunded": 0},
+    # Both were filed by the clients themselves; this is what their own lists say then.
+    "told A": ("A-freed", "accepted", "They are right.", "yes"),
+    "told B": ("B-4", "rejected", "It did convert.", ""),
     # The invoice was due on 06-10 10:00; the grace of 7 days was over on 06-17 10:00.
     "B on 06-11": ("past_due", "PRO", "full"),
     "B on 06-18": ("past_due", "PRO", "restricted"),

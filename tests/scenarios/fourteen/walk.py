@@ -5,6 +5,7 @@ It compares nothing: what was seen is kept by month, and the tests hold it again
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,8 @@ from tests.scenarios.fourteen import table
 from tests.scenarios.fourteen.house import ZONE, House
 
 from provider_federation.demo.client import wait_until
+from provider_federation.demo.history import file_dispute
+from provider_federation.demo.owner import Owner
 from provider_federation.demo.plan import InstancePlan
 from provider_federation.stripe_account import StripeInvoice
 
@@ -110,16 +113,19 @@ class Walk:
 
     def _disputes_after_payment(self) -> None:
         self.house.go_to("2028-05-04T09:00:00+00:00")
-        dispute = self._dispute(self.house.a, "A-freed")
+        dispute = self._owner_disputes(self.house.a, "A-freed")
         body = {"decision": "They are right.", "freesLead": True, "settle": "refund"}
         decided = self.house.portal.post(f"{_BILLING}/disputes/{dispute['id']}/accept", body)["dispute"]
-        refused = self._dispute(self.house.b, "B-4")
+        refused = self._owner_disputes(self.house.b, "B-4")
         rejected = self.house.portal.post(
             f"{_BILLING}/disputes/{refused['id']}/reject", {"decision": "It did convert."}
         )["dispute"]
         self.house.settle()
         self.seen.facts["freed lead"] = self._after_dispute(decided)
         self.seen.facts["rejected"] = self._after_dispute(rejected)
+        number = self._number_of_note(decided)
+        self.seen.facts["told A"] = self._told(self.house.a, "accepted", number)
+        self.seen.facts["told B"] = self._told(self.house.b, "rejected", "")
         self.house.happen(self.house.a, [*table.A_AGAIN])
         self.house.happen(self.house.b, [*table.B_LATE])
 
@@ -291,6 +297,32 @@ class Walk:
         body = {"clientOrgId": client.org, "leadId": lead, "claim": "That was no customer."}
         raised: dict[str, Any] = self.house.portal.post(f"{_BILLING}/disputes", body)["dispute"]
         return raised
+
+    def _owner_disputes(self, client: InstancePlan, lead: str) -> dict[str, Any]:
+        """Filed by the client itself, on its lead's page; the portal fetches it."""
+        owner = Owner.signed_in(client.base_url, client.owner, client.password)
+        found = re.search(rf'/leads/(\d+)">{lead}<', owner.sees(f"/leads?q={lead}"))
+        assert found is not None, lead
+        dispute = file_dispute(self.house, client, found[1], "That was no customer.")
+        assert dispute["raisedBy"] == f"client:{client.org}"
+        return dispute
+
+    def _told(self, client: InstancePlan, state: str, number: str) -> tuple[str, ...]:
+        """What the owner's own list says in the end, the credit note's number being the portal's."""
+        owner = Owner.signed_in(client.base_url, client.owner, client.password)
+
+        def told() -> dict[str, str] | None:
+            row = owner.disputes()[0]
+            return row if (row["state"], row["credit_note"]) == (state, number) else None
+
+        row = wait_until(f"{client.name} to be told", told, timeout=30)
+        return row["lead"], row["state"], row["decision"], row["lead_freed"]
+
+    def _number_of_note(self, dispute: dict[str, Any]) -> str:
+        invoice = self.house.portal.get(f"{_BILLING}/receivables/{dispute['stripeInvoiceId']}")["invoice"]
+        (number,) = [one["number"] for one in invoice["creditNotes"] if one["id"] == dispute["creditNoteId"]]
+        assert number, "it is in Stripe"
+        return str(number)
 
     def _dun(self) -> None:
         self.house.portal.post(f"{_BILLING}/dunning")
