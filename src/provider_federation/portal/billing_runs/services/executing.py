@@ -6,6 +6,7 @@ on one item meet in the same journal and make one invoice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -47,6 +48,7 @@ from provider_federation.portal.subscriptions.services import provider_account
 from provider_federation.stripe_account import KEY_LIFE, StripeFailed
 
 _CLOCKS_DIFFER = timedelta(days=1)
+_CLIENT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _log = get_logger(__name__)
 
 
@@ -88,16 +90,16 @@ def prepare_execution(run_id: UUID) -> None:
         run = locked_run(run_id)
         if run.status != RunStatus.EXECUTING:
             return
-        for item in run.items.filter(state__in=UNDER_WAY).only("pk", "instance_id").iterator():
-            if known is None or str(item.instance_id) in known:
-                BillingPlanItem.objects.filter(pk=item.pk).update(look_first=True)
+        under_way = run.items.filter(state__in=UNDER_WAY)
+        met = under_way if known is None else under_way.filter(instance__in=known)
+        met.update(look_first=True)
         run.started_at = clock.now()
         run.save(update_fields=["started_at"])
         _settle_idle(run)
         defer_execution(run)
 
 
-def _orders_there(run: BillingRun) -> set[str] | None:
+def _orders_there(run: BillingRun) -> set[UUID] | None:
     """The clients of whom Stripe has an order for this month already; None when that cannot be told."""
     try:
         since = run.period_end - _CLOCKS_DIFFER
@@ -108,7 +110,8 @@ def _orders_there(run: BillingRun) -> set[str] | None:
         _log.warning("orders are looked up one by one", run=str(run.pk), code=failure.code)
         return None
     keys = (invoice.metadata.get("pf_key", "").split(":") for invoice in found)
-    return {key[1] for key in keys if len(key) == 4 and key[0] == "usage" and key[2] == run.period}
+    ours = (key for key in keys if len(key) == 4 and key[0] == "usage" and key[2] == run.period)
+    return {UUID(key[1]) for key in ours if _CLIENT.fullmatch(key[1])}
 
 
 def _settle_idle(run: BillingRun) -> None:
