@@ -49,7 +49,7 @@ def signed_request(base: BaseUrl, target: Target, call: Call) -> Request:
         return request
     now = _moment(target, call)
     try:
-        return _signer(target, now).sign(request)
+        return _signer(target, _key_in_force(target, now), now).sign(request)
     except ValueError as error:
         raise CannotSign(str(error)) from None
 
@@ -60,18 +60,18 @@ def check_answer(reply: Reply, request: Request, target: Target, call: Call) -> 
     Returns the time it was signed at by the instance's own clock (seconds since 1970); None for other calls,
     whose answers nobody signs.
     """
-    if not call.signed or target.key is None or target.key.algorithm not in MODERN_ALGORITHMS:
+    key = target.key
+    if not call.signed or key is None or key.algorithm not in MODERN_ALGORITHMS:
         return None
-    try:
-        _signer(target, clock.timestamp()).check(request, reply.status, reply.pairs, reply.body)
+    try:  # whether the key is still in force is no matter: the call was made with it
+        _signer(target, key, clock.timestamp()).check(request, reply.status, reply.pairs, reply.body)
     except AnswerRefused as refused:
         raise Failed(refused.code, _claimed(reply), status=reply.status) from None
     created = _CREATED.search(reply.headers["signature-input"])
     return float(created[1]) if created else None
 
 
-def _signer(target: Target, now: float) -> Signer:
-    key = _key_in_force(target, now)
+def _signer(target: Target, key: Key, now: float) -> Signer:
     return Signer(key, target.name, target.org_id or None, target.scope, target.answers, lambda: now)
 
 
