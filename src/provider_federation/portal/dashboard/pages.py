@@ -164,6 +164,11 @@ class Listing:
         return rows.order_by(f"{back}{order}", f"{back}pk")
 
     @property
+    def here(self) -> str:
+        """`?…` of this very page of the list."""
+        return self._address(page=self.page.number)
+
+    @property
     def headings(self) -> list[Heading]:
         return [self._heading(column) for column in self._columns]
 

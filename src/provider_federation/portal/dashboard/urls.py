@@ -88,6 +88,7 @@ urlpatterns = [
     path("billing-runs/plan/", billing.plan_billing_run, name="plan-billing-run"),
     path("billing-runs/<uuid:run_id>/", billing.billing_run, name="billing-run"),
     path("billing-runs/<uuid:run_id>/progress/", billing.billing_run_progress, name="billing-run-progress"),
+    path("billing-runs/<uuid:run_id>/rows/", billing.billing_run_rows, name="billing-run-rows"),
     path("billing-runs/<uuid:run_id>/report.csv", billing.billing_run_csv, name="billing-run-csv"),
     path("billing-runs/<uuid:run_id>/clients/<int:item_id>/", billing.billing_item, name="billing-item"),
     path("billing-runs/<uuid:run_id>/approval/", billing.approve_billing_run, name="approve-billing-run"),

@@ -59,6 +59,7 @@ READ_PAGES = {
     "billing-runs": "billing.read",
     "billing-run": "billing.read",
     "billing-run-progress": "billing.read",
+    "billing-run-rows": "billing.read",
     "billing-run-csv": "billing.read",
     "billing-item": "billing.read",
     "approve-billing-run": "billing.manage",

@@ -54,7 +54,7 @@ _ITEM_COLUMNS = (
     Column("before", "Last month", "previous_cents", right=True),
     Column("difference", "Difference", "change", right=True),
 )
-_LIVE = ("planning", "executing")
+_LIVE = (RunStatus.PLANNING, RunStatus.EXECUTING)
 # Only these have an amount of this plan that last month's can be held against.
 _COMPARED = (ItemState.READY, ItemState.NOTHING, ItemState.PLACING, ItemState.BILLED)
 _MONTHS_OFFERED = 12
@@ -134,9 +134,18 @@ def billing_run_progress(request: HttpRequest, run_id: uuid.UUID) -> HttpRespons
     """The part of the page that changes; when the phase is over the whole page comes again."""
     run = get_object_or_404(BillingRun, pk=run_id)
     answer = render(request, "portal/parts/billing_run.html", _watched(request, run))
-    if run.status not in _LIVE:
+    if not _is_live(run):
         answer["HX-Refresh"] = "true"
     return answer
+
+
+@require_GET
+@requires("billing.read")
+def billing_run_rows(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """One page of the review as it is now, filtered and sorted as the page around it."""
+    run = get_object_or_404(BillingRun, pk=run_id)
+    context = {"run": run, "live": _is_live(run), **_review(request, run)}
+    return render(request, "portal/parts/billing_rows.html", context)
 
 
 @require_GET
@@ -231,17 +240,23 @@ def _watched(request: HttpRequest, run: BillingRun) -> dict[str, Any]:
     return {
         "run": run,
         "report": report,
-        "live": run.status in _LIVE,
+        "live": _is_live(run),
+        "stopped": report.states.get(ItemState.CANCELLED, 0),
         "states_told": [(ItemState(state).label, count) for state, count in report.states.items()],
         "done": done,
         "bars": [(tone, report.states.get(state, 0) * share) for state, tone in tones.items()],
         "planning": planning,
-        "own_plan": settings.BILLING_FOUR_EYES and run.planned_by == actor(request),
+        "own_plan": settings.BILLING_FOUR_EYES and actor(request) in {run.planned_by, *run.planners},
         "can_cancel": can_cancel,
         "can_retry": can_retry,
         "can_resume": can_resume,
         "can_go_on": can_cancel or can_retry or can_resume,
     }
+
+
+def _is_live(run: BillingRun) -> bool:
+    """Whether a worker still changes it; of a cancelled run what is on its way to Stripe still arrives."""
+    return run.status in _LIVE or (run.status == RunStatus.CANCELLED and run.finished_at is None)
 
 
 def _review(request: HttpRequest, run: BillingRun) -> dict[str, Any]:
