@@ -16,6 +16,7 @@ from provider_federation.portal.directory.services import edit_instance
 from provider_federation.portal.receivables.models import CreditNote, Refund
 from provider_federation.portal.revenue.models import Alert, LeadCharge, StripeEvent, UsageInvoice
 from provider_federation.portal.revenue.services.jobs import defer_forgotten
+from provider_federation.stripe_account import StripeAccount
 
 
 @pytest.fixture
@@ -174,3 +175,17 @@ def test_a_customer_that_was_deleted_unheard_of_is_replaced_when_an_invoice_need
     bill(api)
     again = UsageInvoice.objects.exclude(status="void").get()
     assert (again.status, again.hold_code) == ("open", "")
+
+
+def test_a_sweep_reads_accounts_of_any_size(books, billed, api, monkeypatch):
+    asked = []
+    for name in ("list_invoices", "list_subscriptions", "list_credit_notes", "list_refunds"):
+        real = getattr(StripeAccount, name)
+
+        def spy(self, *, _real=real, most=0, **more):
+            asked.append(most)
+            return _real(self, most=most, **more)
+
+        monkeypatch.setattr(StripeAccount, name, spy)
+    ask(api, "sweep", status=200)
+    assert set(asked) == {1_000_000}

@@ -17,6 +17,8 @@ from provider_federation.stripe_account import StripeAccount, StripeFailed, Stri
 
 WINDOW = timedelta(days=35)
 """Invoices made in this time are listed; Stripe itself gives up on a delivery after three days."""
+_MOST = 1_000_000
+"""Invoices in one list at most: the client's account may bill many others, whom no sweep may fail for."""
 _CHANGING = (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
 
 
@@ -37,9 +39,9 @@ def sweep_invoices() -> tuple[int, int]:
 
 
 def _listed(stripe: StripeAccount) -> dict[str, StripeInvoice]:
-    found = {one.id: one for one in stripe.list_invoices(since=clock.now() - WINDOW)}
+    found = {one.id: one for one in stripe.list_invoices(since=clock.now() - WINDOW, most=_MOST)}
     for status in _CHANGING:
-        found |= {one.id: one for one in stripe.list_invoices(status=status)}
+        found |= {one.id: one for one in stripe.list_invoices(status=status, most=_MOST)}
     return found
 
 

@@ -38,6 +38,8 @@ NOTE_MARK = "pf_credit_note"
 REFUND_MARK = "pf_refund"
 _STATES = {"issued": NoteState.ISSUED, "void": NoteState.VOID}
 _BY_STRIPE = "stripe"
+_MOST = 1_000_000
+"""Objects in one list at most: an account's limit for one sweep would be the end of all sweeps."""
 
 
 def refresh_credit_note(stripe_id: str) -> CreditNote:
@@ -92,7 +94,7 @@ def apply_charge_refunds(event: StripeEvent) -> str:
 
 def sweep_credit_notes(since: datetime) -> Found:
     """Those made since then that our books do not have as they are."""
-    listed = provider_account().list_credit_notes(since=since)
+    listed = provider_account().list_credit_notes(since=since, most=_MOST)
     known = dict(CreditNote.objects.values_list("stripe_credit_note_id", "state"))
     changed = [one for one in listed if known.get(one.id) != _STATES.get(one.status)]
     return len(listed), sum(_swept(one.id, one.invoice_id) for one in changed)
@@ -100,7 +102,7 @@ def sweep_credit_notes(since: datetime) -> Found:
 
 def sweep_refunds(since: datetime) -> Found:
     """Those made since then that our books do not have as they are."""
-    listed = provider_account().list_refunds(since=since)
+    listed = provider_account().list_refunds(since=since, most=_MOST)
     known = dict(Refund.objects.values_list("stripe_refund_id", "state"))
     changed = [one for one in listed if known.get(one.id) != _refund_state(one)]
     found = 0
