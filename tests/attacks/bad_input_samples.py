@@ -306,6 +306,7 @@ PORTAL = {
         path=_RECEIVABLE, answers=(200, 409)
     ),
     "GET /api/provider/billing/disputes": _LIST,
+    "GET /api/provider/billing/client-disputes": _LIST,
     "POST /api/provider/billing/disputes": Sample(
         lambda _service: {"clientOrgId": "org_acme", "leadId": "lead-1", "claim": "They never called."},
         answers=(201, 404),
