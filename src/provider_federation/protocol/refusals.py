@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,14 @@ class Refused(Exception):
         self.key_id = key_id
         self.signer = signer
 
+    def __reduce__(self) -> tuple[Callable[[str, str | None], Refused], tuple[str, str | None]]:
+        """Into another process, or a queue, it goes without `signer`: that has a secret."""
+        return _made_again, (self.code, self.key_id)
+
     def body(self) -> dict[str, object]:
         """The JSON body of the answer (contract, section 2.4)."""
         return {"ok": False, "error": self.message, "reason": self.public_code}
+
+
+def _made_again(code: str, key_id: str | None) -> Refused:
+    return Refused(code, key_id=key_id)
