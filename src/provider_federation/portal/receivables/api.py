@@ -59,7 +59,8 @@ def ledger(request: HttpRequest, clientOrgId: Text = None) -> dict[str, Any]:
     refuse_unknown_query(request, ("clientOrgId",))
     instance = get_by_org(clientOrgId) if clientOrgId is not None else None
     totals = [ledger_out(currency, one) for currency, one in ledger_totals(instance).items()]
-    return {"ok": True, "clientOrgId": clientOrgId, "totals": totals}
+    coverage = unknown_out(outstanding.unknown())
+    return {"ok": True, "clientOrgId": clientOrgId, "totals": totals, "coverage": coverage}
 
 
 @router.get(

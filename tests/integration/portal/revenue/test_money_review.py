@@ -189,3 +189,9 @@ def test_a_sweep_reads_accounts_of_any_size(books, billed, api, monkeypatch):
         monkeypatch.setattr(StripeAccount, name, spy)
     ask(api, "sweep", status=200)
     assert set(asked) == {1_000_000}
+
+
+def test_the_ledger_says_what_its_sums_cannot_hold(books, billed, api):
+    UsageInvoice.objects.update(status="held")
+    coverage = api.get("/api/provider/billing/ledger").json()["coverage"]
+    assert (coverage["held"], coverage["complete"]) == (1, False)

@@ -144,13 +144,14 @@ def _note(row: UsageInvoice, failure: StripeFailed) -> None:
         return
     sentence = f"Stripe refused the invoice of {row.instance} for {row.period}: {failure.message}"
     with transaction.atomic():
-        held = UsageInvoice.objects.filter(pk=row.pk, status__in=_ON_ITS_WAY)
-        held.update(
+        held = UsageInvoice.objects.filter(pk=row.pk, status__in=_ON_ITS_WAY).update(
             **changes,
             status=UsageStatus.HELD,
             hold_code=f"stripe_{failure.code}"[:64],
             hold_reason=sentence[:500],
             version=F("version") + 1,
         )
+        if not held:
+            return  # it is final meanwhile: an event told us
         raise_alert("placing_refused", f"usage_invoice:{row.pk}", sentence, code=failure.code)
         record(Event.USAGE_HELD, "system", f"usage_invoice:{row.pk}", period=row.period, code=failure.code)
