@@ -38,6 +38,8 @@ PAGES = (
     "/leads?q=nothing-like-it",
     "/leads/1",
     "/leads/1/not-eligible",
+    "/leads/9/dispute",
+    "/disputes",
     "/customers",
     "/billing?range=all",
     "/billing/draft?range=all",
@@ -60,7 +62,7 @@ PAGES = (
 )
 SIGN_IN_FAILED = re.compile("Email or password is not right")
 # In the page: controls without a name, and what sticks out of the window although it cannot be scrolled.
-NAMELESS = """() => [...document.querySelectorAll('input:not([type=hidden]),select,button,a')]
+NAMELESS = """() => [...document.querySelectorAll('input:not([type=hidden]),select,textarea,button,a')]
     .filter(one => !one.closest('[aria-hidden=true]') && !(one.labels?.length || one.ariaLabel || one.textContent.trim())).map(one => one.outerHTML)"""
 STICKING_OUT = """() => [...document.querySelectorAll('main *')].filter(one => {
     const box = one.getBoundingClientRect();

@@ -376,7 +376,7 @@ def test_the_pages_say_who_filed_and_whether_the_client_knows(ada):
     read()
     page = admin_pages("/disputes/")
     for words in (
-        "client org_ada",
+        "by the client",
         "&lt;b&gt;Never&lt;/b&gt;",
         "Not told yet",
         "public unknown-lead",
