@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
+from itertools import chain
 
 from provider_federation.instance.disputes.models import Dispute, DisputeState
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.wire import iso
+from provider_federation.kit.csv_cells import csv_text
 from provider_federation.money import to_decimal
 
 HEAD = (
@@ -19,32 +19,16 @@ DISPUTES_HEAD = (
     "lead", "state", "claim", "filed_by", "filed_at", "decision", "decided_at", "credit_note", "lead_freed",
     "dispute",
 )  # fmt: skip
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def invoices_csv(invoices: Iterable[Invoice]) -> str:
     """Amounts in major units as exact decimals, times as ISO 8601 in UTC; `period_to` no longer belongs to the period."""
-    return _file(HEAD, map(_row, invoices))
+    return csv_text(chain([HEAD], map(_row, invoices)))
 
 
 def disputes_csv(disputes: Iterable[Dispute]) -> str:
     """Times as ISO 8601 in UTC; what the provider did not say yet is empty."""
-    return _file(DISPUTES_HEAD, map(_dispute_row, disputes))
-
-
-def harmless(cell: str) -> str:
-    """A text that begins like a formula gets an apostrophe in front, also behind blanks and in full-width letters."""
-    first = cell.lstrip(" \u00a0\u3000\ufeff")[:1]
-    narrow = chr(ord(first) - 0xFEE0) if "\uff01" <= first <= "\uff5e" else first
-    return f"'{cell}" if narrow.startswith(_FORMULA_STARTS) else cell
-
-
-def _file(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(head)
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
-    return out.getvalue()
+    return csv_text(chain([DISPUTES_HEAD], map(_dispute_row, disputes)))
 
 
 def _dispute_row(row: Dispute) -> tuple[str, ...]:

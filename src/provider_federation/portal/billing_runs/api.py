@@ -9,6 +9,7 @@ from ninja import Query, Router
 from ninja.responses import Status
 
 from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.billing_runs.models import BillingRun
@@ -79,9 +80,7 @@ def report_csv(request: HttpRequest, run_id: str) -> HttpResponse:
     refuse_unknown_query(request, ())
     run = queries.get_run(run_id)
     record(Kind.EXPORTED, _actor(request), f"billing_run:{run.pk}", period=run.period)
-    answer = HttpResponse("".join(queries.report_csv(run)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="billing-run-{run.period}.csv"'
-    return answer
+    return csv_download("".join(queries.report_csv(run)), f"billing-run-{run.period}.csv")
 
 
 @router.post(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from uuid import UUID
 
 from django.db.models import BigIntegerField, Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Abs, Cast, Coalesce
 
-from provider_federation.kit.csv_cells import safe_cell
+from provider_federation.kit.csv_cells import csv_lines
 from provider_federation.kit.pagination import decode_cursor, encode_cursor
 from provider_federation.kit.problem import Problem, not_found
 from provider_federation.portal.billing_runs.models import UNDER_WAY, BillingPlanItem, BillingRun, ItemState
@@ -153,10 +152,8 @@ def every_item(run: BillingRun) -> Iterator[BillingPlanItem]:
 
 
 def report_csv(run: BillingRun) -> Iterator[str]:
-    """RFC 4180, a row a client, as chunks of text; amounts are whole numbers in minor units."""
-    yield _row(_HEADER)
-    for item in every_item(run):
-        yield _row(_cells(item))
+    """A row a client, a line at a time; amounts are whole numbers in minor units."""
+    return csv_lines(chain([_HEADER], map(_cells, every_item(run))))
 
 
 def _sorted(run: BillingRun, state: str, sort: str) -> QuerySet[BillingPlanItem]:
@@ -205,8 +202,8 @@ def _cells(item: BillingPlanItem) -> list[str | int]:
     leads = sum(line["quantity"] for line in item.lines if line["kind"] == "leads")
     invoice = item.invoice
     return [
-        safe_cell(item.instance.org_id),
-        safe_cell(item.instance.name),
+        item.instance.org_id,
+        item.instance.name,
         item.state,
         item.currency.upper(),
         item.total_cents,
@@ -215,8 +212,8 @@ def _cells(item: BillingPlanItem) -> list[str | int]:
         leads,
         sum(1 for line in item.lines if line["lateFor"]),
         item.hold_code,
-        safe_cell(item.hold_reason),
-        safe_cell(invoice.number) if invoice else "",
+        item.hold_reason,
+        invoice.number if invoice else "",
         (invoice.stripe_invoice_id or "") if invoice else "",
         item.usage_digest,
         _iso(item.updated_at),
@@ -225,9 +222,3 @@ def _cells(item: BillingPlanItem) -> list[str | int]:
 
 def _iso(at: datetime) -> str:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _row(cells: list[str] | list[str | int]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue()

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import Strict, refuse_body, refuse_unknown_query
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.kit.web.fields import Day
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.fleet import queries, services, sync
@@ -171,8 +172,7 @@ def export(request: HttpRequest, query: Query[FilterQuery]) -> HttpResponse:
     _known_only(request, FilterQuery)
     text = invoices_csv(queries.all_invoices(_filter(query)))
     record(Kind.EXPORTED, _actor(request), "invoices:csv", rows=text.count("\r\n") - 1)
-    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="invoices.csv"'
+    response = csv_download(text, "invoices.csv")
     response["X-Coverage"] = str(queries.coverage())
     return response
 

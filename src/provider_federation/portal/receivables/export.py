@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 
-from provider_federation.kit.csv_cells import safe_cell
+from provider_federation.kit.csv_cells import csv_text
 from provider_federation.portal.receivables import queries
 from provider_federation.portal.receivables.models import Receivable
 
@@ -27,20 +26,17 @@ _HEADER = (
 
 
 def receivables_csv(invoices: Iterable[Receivable]) -> str:
-    """RFC 4180, a row an open invoice; amounts are whole numbers in minor units."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(_HEADER)
-    for invoice in invoices:
-        writer.writerow(_cells(invoice))
-    return out.getvalue()
+    """A row an open invoice; amounts are whole numbers in minor units."""
+    return csv_text(chain([_HEADER], map(_cells, invoices)))
 
 
 def _cells(invoice: Receivable) -> list[str | int]:
     days = queries.days_overdue(invoice)
     instance = invoice.instance
     return [
-        *(safe_cell(text) for text in (instance.title, instance.name, invoice.number)),
+        instance.title,
+        instance.name,
+        invoice.number,
         queries.kind_of(invoice),
         invoice.currency.upper(),
         invoice.total_cents,

@@ -11,11 +11,12 @@ from ninja import Query, Router
 from ninja.responses import Status
 
 from provider_federation.kit.web.api import refuse_unknown_query
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
 from provider_federation.portal.reconciliation import queries, services
-from provider_federation.portal.reconciliation.export import csv_file, rows_csv
+from provider_federation.portal.reconciliation.export import rows_csv
 from provider_federation.portal.reconciliation.schemas import (
     OneReportOut,
     RepairIn,
@@ -116,7 +117,7 @@ def rows_as_csv(
     report = queries.get_report(report_id)
     text = rows_csv(queries.all_rows(report, queries.RowFilter(kind=class_, client_org_id=clientOrgId)))
     record(Kind.EXPORTED, _actor(request), f"reconciliation:{report.pk}", rows=text.count("\r\n") - 1)
-    return csv_file(text, f"reconciliation-{report.period}.csv")
+    return csv_download(text, f"reconciliation-{report.period}.csv")
 
 
 @router.post(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain
 
-from django.http import HttpResponse
-
-from provider_federation.portal.fleet.export import MOST_ROWS, safe_cell
+from provider_federation.kit.csv_cells import csv_text
 from provider_federation.portal.reconciliation.differences import Says
 from provider_federation.portal.reconciliation.models import ReconciliationRow
 
@@ -30,21 +26,8 @@ _HEADER = [
 
 
 def rows_csv(rows: Iterable[ReconciliationRow]) -> str:
-    """RFC 4180; what is a number stays one. At most MOST_ROWS rows."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(_HEADER)
-    for row in islice(rows, MOST_ROWS):
-        writer.writerow(_cells(row))
-    return out.getvalue()
-
-
-def csv_file(text: str, name: str) -> HttpResponse:
-    """A download that no browser opens as a page."""
-    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
-    return response
+    """A row a difference; what is a number stays one."""
+    return csv_text(chain([_HEADER], map(_cells, rows)))
 
 
 def _cells(row: ReconciliationRow) -> list[str | int]:
@@ -52,14 +35,14 @@ def _cells(row: ReconciliationRow) -> list[str | int]:
     text = (row.kind, client, row.subject, row.message, row.currency.upper())
     repaired = row.repaired_at.isoformat() if row.repaired_at else ""
     return [
-        *(safe_cell(one) for one in text),
+        *text,
         *(_says(one) for one in (row.portal, row.instance_says, row.stripe)),
         row.gap_cents,
         row.repair,
         repaired,
-        safe_cell(row.repair_note),
+        row.repair_note,
     ]
 
 
 def _says(value: Says) -> str | int:
-    return safe_cell(value) if isinstance(value, str) else "" if value is None else value
+    return "" if value is None else value

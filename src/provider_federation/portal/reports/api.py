@@ -9,11 +9,11 @@ from ninja import Query, Router
 
 from provider_federation.kit.problem import not_found
 from provider_federation.kit.web.api import refuse_unknown_query
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
-from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
 from provider_federation.portal.reports.export import NAMES, report_csv
 from provider_federation.portal.reports.queries.ai_usage import totals as ai_totals
@@ -127,7 +127,7 @@ def as_csv(
     record(
         Kind.EXPORTED, str(getattr(request, "actor", "system")), f"report:{name}", by=by, months=window.label
     )
-    return csv_file(text, f"{name}-{window.months[0].label}-{window.months[-1].label}.csv")
+    return csv_download(text, f"{name}-{window.months[0].label}-{window.months[-1].label}.csv")
 
 
 def _client(org_id: str | None) -> Instance | None:

@@ -4,12 +4,10 @@ them as lines below the figures: a sum without it could pass for the whole.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias
 
-from provider_federation.portal.fleet.export import MOST_ROWS, safe_cell
+from provider_federation.kit.csv_cells import MOST_ROWS, csv_text
 from provider_federation.portal.reports import queries
 from provider_federation.portal.reports.schemas import (
     ai_figures,
@@ -29,14 +27,13 @@ _Line: TypeAlias = tuple[str, str, str, Mapping[str, int | str]]
 def report_csv(name: str, by: By, window: Window) -> str:
     """The rows of the report of that name (one of NAMES). A report that has no such grouping is grouped by month."""
     lines = list(_LINES[name](by, window))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(["key", "label", "currency", *(_title(one) for one in (lines[0][3] if lines else ()))])
-    for key, label, currency, figures in lines[:MOST_ROWS]:
-        writer.writerow([safe_cell(key), safe_cell(label), currency.upper(), *figures.values()])
-    for words in coverage_lines(queries.covered()):
-        writer.writerow([safe_cell(words)])
-    return out.getvalue()
+    head = ["key", "label", "currency", *(_title(one) for one in (lines[0][3] if lines else ()))]
+    below = [[words] for words in coverage_lines(queries.covered())]
+    figures = [
+        [key, label, currency.upper(), *values.values()]
+        for key, label, currency, values in lines[: MOST_ROWS - len(below)]
+    ]
+    return csv_text([head, *figures, *below])
 
 
 def coverage_lines(found: queries.Covered) -> list[str]:

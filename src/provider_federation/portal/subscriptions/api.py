@@ -14,6 +14,7 @@ from ninja.responses import Status
 
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.api import refuse_body, refuse_unknown_query
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.queries import get_by_org
 from provider_federation.portal.operators.auth import operator_or_token
@@ -88,8 +89,7 @@ def export_subscriptions(
     rows = queries.sorted_subscriptions(filters, sort).select_related("instance")
     content = subscriptions_csv(rows)
     record(Kind.EXPORTED, _actor(request), "subscriptions", rows=content.count("\r\n") - 1)
-    headers = {"Content-Disposition": 'attachment; filename="subscriptions.csv"'}
-    return HttpResponse(content, content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_download(content, "subscriptions.csv")
 
 
 @router.post(

@@ -18,6 +18,7 @@ from provider_federation.instance.pages.forms import DisputeFilter, DisputeForm
 from provider_federation.instance.pages.listing import make_listing
 from provider_federation.kit.logs import get_logger
 from provider_federation.kit.problem import Problem, not_found
+from provider_federation.kit.web.downloads import csv_download
 
 _COLUMNS = {"filed": "filed_at", "lead": "lead__public_id", "state": "state", "decided": "decided_at"}
 _ROWS_AT_ONCE = 500
@@ -40,8 +41,7 @@ def export(request: HttpRequest) -> HttpResponse:
         sentence = "This filter cannot be read; choose it on the page of the disputes."
         raise Problem(400, "invalid_field", sentence)
     rows = _filtered(form).order_by("-filed_at", "-pk").iterator(_ROWS_AT_ONCE)
-    headers = {"Content-Disposition": 'attachment; filename="disputes.csv"'}
-    return HttpResponse(disputes_csv(rows), content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_download(disputes_csv(rows), "disputes.csv")
 
 
 @page("billing.manage", writes=True)

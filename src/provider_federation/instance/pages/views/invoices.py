@@ -18,6 +18,7 @@ from provider_federation.instance.pages.csv_export import invoices_csv
 from provider_federation.instance.pages.forms import InvoiceFilter
 from provider_federation.instance.pages.listing import make_listing
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.money import format_amount
 
 _COLUMNS = {
@@ -44,8 +45,7 @@ def export(request: HttpRequest) -> HttpResponse:
             400, "invalid_field", "This filter cannot be read; choose it on the page of the invoices."
         )
     rows = _filtered(form).order_by("-created_at", "-pk").iterator(_ROWS_AT_ONCE)
-    headers = {"Content-Disposition": 'attachment; filename="invoices.csv"'}
-    return HttpResponse(invoices_csv(rows), content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_download(invoices_csv(rows), "invoices.csv")
 
 
 @page("billing.read")

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.billing_runs.models import (
@@ -217,9 +218,7 @@ def retry_billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def billing_run_csv(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = get_object_or_404(BillingRun, pk=run_id)
     record(Kind.EXPORTED, actor(request), f"billing_run:{run.pk}", period=run.period)
-    answer = HttpResponse("".join(queries.report_csv(run)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="billing-run-{run.period}.csv"'
-    return answer
+    return csv_download("".join(queries.report_csv(run)), f"billing-run-{run.period}.csv")
 
 
 def _done(request: HttpRequest, run_id: uuid.UUID, act: Callable[[], object]) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.money import MoneyError, Period
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
@@ -62,8 +63,7 @@ def export(request: HttpRequest) -> HttpResponse:
     rows = _filtered(request).select_related("instance").order_by("-created_at", "-id")
     text = invoices_csv(rows.iterator(chunk_size=1000))
     record(Kind.EXPORTED, actor(request), "invoices:csv", rows=text.count("\r\n") - 1)
-    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="invoices.csv"'
+    response = csv_download(text, "invoices.csv")
     response["X-Coverage"] = str(coverage())
     return response
 

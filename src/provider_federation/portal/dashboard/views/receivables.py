@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.money import format_amount
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
@@ -47,7 +48,6 @@ from provider_federation.portal.receivables.services import (
     statement_files,
     statements,
 )
-from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.revenue.models import LeadCharge, UsageInvoice
 from provider_federation.portal.revenue.periods import latest_months, month_now
 from provider_federation.portal.revenue.periods import month as read_month
@@ -124,7 +124,7 @@ def receivables_file(request: HttpRequest) -> HttpResponse:
     asked, order = _asked(request)
     text = receivables_csv(outstanding.every_open(asked, order))
     record(Kind.EXPORTED, actor(request), "receivables:csv", rows=text.count("\r\n") - 1)
-    return csv_file(text, "receivables.csv")
+    return csv_download(text, "receivables.csv")
 
 
 def _asked(request: HttpRequest) -> tuple[outstanding.Asked, outstanding.Order]:

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
     Column,
@@ -27,7 +28,7 @@ from provider_federation.portal.dashboard.pages import (
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.reconciliation import queries, services
 from provider_federation.portal.reconciliation.classes import CLASSES, REPAIRS, Class
-from provider_federation.portal.reconciliation.export import csv_file, rows_csv
+from provider_federation.portal.reconciliation.export import rows_csv
 from provider_federation.portal.reconciliation.models import UNFINISHED, ReconciliationReport
 from provider_federation.portal.reconciliation.services.reporting import FIGURES
 from provider_federation.portal.revenue.periods import latest_months, month
@@ -140,7 +141,7 @@ def reconciliation_csv(request: HttpRequest, report_id: uuid.UUID) -> HttpRespon
     wanted = queries.RowFilter(kind=kind, client_org_id=words(request.GET, "client", 128))
     text = rows_csv(queries.all_rows(report, wanted))
     record(Kind.EXPORTED, actor(request), f"reconciliation:{report.pk}", rows=text.count("\r\n") - 1)
-    return csv_file(text, f"reconciliation-{report.period}.csv")
+    return csv_download(text, f"reconciliation-{report.period}.csv")
 
 
 @require_POST

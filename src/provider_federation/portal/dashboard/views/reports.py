@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.charts import Chart, Series, months_chart
 from provider_federation.portal.dashboard.pages import actor, address, chosen, page, requires, say, words
 from provider_federation.portal.receivables.ledger import Owed
-from provider_federation.portal.reconciliation.export import csv_file
 from provider_federation.portal.reports import queries
 from provider_federation.portal.reports.export import NAMES, report_csv
 from provider_federation.portal.reports.queries.ai_usage import totals as ai_totals
@@ -90,7 +90,7 @@ def reports_csv(request: HttpRequest) -> HttpResponse:
 def _csv(request: HttpRequest, name: str, by: Any, window: Window) -> HttpResponse:
     text = report_csv(name, by, window)
     record(Kind.EXPORTED, actor(request), f"report:{name}", by=by, months=window.label)
-    return csv_file(text, f"{name}-{window.months[0].label}-{window.months[-1].label}.csv")
+    return csv_download(text, f"{name}-{window.months[0].label}-{window.months[-1].label}.csv")
 
 
 def _window(request: HttpRequest) -> Window:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from provider_federation.kit.problem import Problem
+from provider_federation.kit.web.downloads import csv_download
 from provider_federation.money import PLANS, MoneyError
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.forms import SubscriptionForm
@@ -94,8 +95,7 @@ def export(request: HttpRequest) -> HttpResponse:
     rows = sorted_subscriptions(Filters(plan=plan, status=status)).select_related("instance")
     text = subscriptions_csv(rows.iterator(chunk_size=1000))
     record(Kind.EXPORTED, actor(request), "subscriptions", rows=text.count("\r\n") - 1)
-    headers = {"Content-Disposition": 'attachment; filename="subscriptions.csv"'}
-    return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_download(text, "subscriptions.csv")
 
 
 @require_http_methods(["GET", "POST"])

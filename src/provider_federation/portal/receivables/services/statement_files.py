@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,8 +12,9 @@ from django.http import HttpResponse
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
+from provider_federation.kit.csv_cells import csv_text
+from provider_federation.kit.web.downloads import csv_download, download
 from provider_federation.money import format_amount
-from provider_federation.portal.fleet.export import safe_cell
 from provider_federation.portal.receivables.services.statements import CurrencyStatement, Entry, Statement
 
 _FONTS = Path(__file__).resolve().parent.parent / "fonts"
@@ -32,19 +32,21 @@ _LONGEST_TEXT = 60
 
 
 def statement_csv(statement: Statement) -> str:
-    """RFC 4180. Amounts are whole numbers in minor units; the balance starts with what was owed before."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(_HEADER)
+    """Amounts are whole numbers in minor units; the balance starts with what was owed before."""
+    return csv_text(_rows(statement))
+
+
+def _rows(statement: Statement) -> Iterator[Sequence[str | int]]:
+    yield _HEADER
+    start, end = statement.month.start.isoformat(), statement.month.end.isoformat()
     for one in statement.currencies:
         currency, balance = one.currency.upper(), one.opening
-        writer.writerow([currency, statement.month.start.isoformat(), "opening", "", "", "", balance])
+        yield [currency, start, "opening", "", "", "", balance]
         for entry in one.entries:
             balance += entry.amount
-            words = (safe_cell(text) for text in (entry.kind, entry.name, entry.text))
-            writer.writerow([currency, entry.at.isoformat(), *words, entry.amount, balance])
-        writer.writerow([currency, statement.month.end.isoformat(), "closing", "", "", "", one.closing])
-    return out.getvalue()
+            words = (entry.kind, entry.name, entry.text)
+            yield [currency, entry.at.isoformat(), *words, entry.amount, balance]
+        yield [currency, end, "closing", "", "", "", one.closing]
 
 
 def statement_pdf(statement: Statement) -> bytes:
@@ -66,18 +68,16 @@ def statement_pdf(statement: Statement) -> bytes:
 
 def as_csv(statement: Statement) -> HttpResponse:
     """To be downloaded."""
-    return _download(statement_csv(statement).encode(), "text/csv; charset=utf-8", statement, "csv")
+    return csv_download(statement_csv(statement), _file_name(statement, "csv"))
 
 
 def as_pdf(statement: Statement) -> HttpResponse:
     """To be downloaded."""
-    return _download(statement_pdf(statement), "application/pdf", statement, "pdf")
+    return download(statement_pdf(statement), "application/pdf", _file_name(statement, "pdf"))
 
 
-def _download(content: bytes, kind: str, statement: Statement, ending: str) -> HttpResponse:
-    name = f"statement-{statement.instance.name}-{statement.month.label}.{ending}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return HttpResponse(content, content_type=kind, headers=headers)
+def _file_name(statement: Statement, ending: str) -> str:
+    return f"statement-{statement.instance.name}-{statement.month.label}.{ending}"
 
 
 def _head(pdf: FPDF, statement: Statement) -> None:
