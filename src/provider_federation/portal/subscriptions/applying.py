@@ -25,9 +25,11 @@ from provider_federation.portal.subscriptions.figures import StripeFigures
 from provider_federation.portal.subscriptions.models import (
     ENDED,
     ENTITLED,
+    ChangeState,
     PlanChange,
     PlanCode,
     Subscription,
+    SubscriptionChange,
     SubscriptionInvoice,
 )
 from provider_federation.portal.subscriptions.queries import plan_history
@@ -179,9 +181,15 @@ def _since(row: Subscription, fresh: StripeSubscription | None) -> datetime:
         return row.ended_at or row.created_at
     if row.status not in ENTITLED:
         return fresh.ended_at or fresh.canceled_at or clock.now()
-    # The first plan of a subscription holds from its start; a later one from when Stripe told us.
-    first = not PlanChange.objects.filter(subscription=row).exists()
-    return fresh.start_date if first else clock.now()
+    # The first plan of a subscription holds from its start, a scheduled one from the end of the period that it waited
+    # for, any other from when Stripe told us.
+    if not PlanChange.objects.filter(subscription=row).exists():
+        return fresh.start_date
+    scheduled = SubscriptionChange.objects.filter(
+        subscription=row, state=ChangeState.SCHEDULED, stripe_price_id=row.stripe_price_id
+    ).first()
+    waited_until = scheduled.effective_at if scheduled else None
+    return min(waited_until, clock.now()) if waited_until else clock.now()
 
 
 def _locked_row(fresh: StripeSubscription) -> Subscription:
