@@ -36,7 +36,6 @@ _FIRST = (
     "tests/browser",
     "tests/integration/portal/pages/test_portal_pages.py",
     "tests/integration/portal/revenue/test_month_of_events.py",
-    "tests/integration/portal/test_api_openapi.py",
     "tests/integration/portal/revenue",
     "tests/integration/portal/subscriptions",
 )
