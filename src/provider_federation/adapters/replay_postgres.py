@@ -124,6 +124,8 @@ class PostgresReplayStore:
 
         connection = psycopg.connect(self._url, autocommit=True, connect_timeout=max(2, round(self._wait)))
         try:
+            # What another swept while we waited for the lock has to be seen, whatever the database's default is.
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             wait = connection.wait
             connection.wait = lambda generator, *options: wait(self._bounded(generator), *options)  # type: ignore[method-assign]  # psycopg has no deadline of its own
             connection.execute(f"SET statement_timeout = {self._wait * 1000:.0f}")

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from provider_federation.adapters import replay_postgres
 from provider_federation.adapters.replay import PostgresReplayStore, SqliteReplayStore
 from provider_federation.protocol import MemoryRatchet, MemoryReplayStore
 from provider_federation.protocol.replay import ReplayStoreFull
@@ -295,6 +296,28 @@ def test_threat_005_a_locked_table(postgres_url):
         other.execute("LOCK TABLE provider_federation_replay IN ACCESS EXCLUSIVE MODE")
         _quickly(lambda: store.remember("k", "b", NOW + 300, NOW))
     assert store.remember("k", "b", NOW + 300, NOW)
+    store.close()
+
+
+def test_what_was_swept_while_we_waited_stays_refused_whatever_isolation_the_database_prefers(postgres_url):
+    """Under REPEATABLE READ the mark would be read as it was before the sweep that we waited for."""
+    store = PostgresReplayStore(postgres_url + "%20-c%20default_transaction_isolation%3Drepeatable%5C%20read")
+    assert store.remember("k", "a", NOW + 300, NOW)
+    said: list[bool] = []
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (replay_postgres._LOCK,))
+        waiting = threading.Thread(target=lambda: said.append(store.remember("k", "a", NOW + 300, NOW)))
+        waiting.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = %s"
+        deadline = time.monotonic() + 5
+        assert store._connection is not None
+        pid = (store._connection.info.backend_pid,)
+        while other.execute(waits, pid).fetchone() == (0,) and time.monotonic() < deadline:
+            pass
+        other.execute("DELETE FROM provider_federation_replay")
+        other.execute("UPDATE provider_federation_replay_mark SET forgotten = %s", (NOW + 300,))
+    waiting.join(5)
+    assert said == [False]
     store.close()
 
 
