@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field
 from provider_federation.portal.fleet.schemas import FeedPage, FromInstance, Instant, RemoteId, cleaned
 
 PAGE = 100
+HIGHEST_VERSION = 9_007_199_254_740_990
+"""What an instance may hold, with room for ours above it: JSON's whole numbers end there."""
 _NO_WORDS = "(no words were given)"
 
 
@@ -25,7 +27,7 @@ class FiledDispute(FromInstance):
     claim: Annotated[str, cleaned(1000), AfterValidator(_spoken)]
     evidence: Annotated[str, cleaned(128)] = ""
     filed_at: Instant
-    version: Annotated[int, Field(strict=True, ge=0, le=9_007_199_254_740_990)]
+    version: Annotated[int, Field(strict=True, ge=0, le=HIGHEST_VERSION)]
 
 
 class DisputeChange(FromInstance):

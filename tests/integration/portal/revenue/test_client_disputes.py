@@ -329,18 +329,35 @@ def test_order_and_loss_do_not_matter(ada, api, at):
         assert (ada.disputes[name]["state"], ada.disputes[name]["decision"]) == ("rejected", f"No {seed}.")
 
 
-def test_a_portal_restored_from_a_backup_speaks_above_what_it_had_said(ada, api):
+def tell_later(at):
+    """What is due by then is told."""
+    at(filing().due_at + timedelta(seconds=1))
+    defer_forgotten()
+    assert run_jobs(queue=CLIENTS) == []
+
+
+def test_a_portal_restored_from_a_backup_speaks_above_what_it_had_said(ada, api, at):
     ada.files("d1", LEAD, state="accepted", version=41)
     read()
     assert (ada.holds("d1"), filing().acknowledged) == (("open", 42), True)
     ClientDispute.objects.update(version=3, acknowledged_version=2)
     telling.tell_client(filing().pk)
-    run_jobs(queue=CLIENTS)
+    assert jobs(TELL) == 0, "not at once"
+    tell_later(at)
     assert (ada.holds("d1"), filing().version) == (("open", 43), 43)
     ada.disputes["d1"].update(state="rejected", version=44)  # said by a portal whose memory is gone
     accept(api, filing())
     run_jobs(queue=CLIENTS)
+    tell_later(at)
     assert (ada.holds("d1")[0], filing().acknowledged) == ("accepted", True)
+
+
+@pytest.mark.parametrize("version", [10**30, 2**53, 7_000, -1, True, "7", None])
+def test_an_instance_that_always_knows_better_keeps_nobody_talking(ada, version):
+    ada.word_faults = [(200, {"ok": True, "version": version})] * 50
+    ada.files("d1", LEAD)
+    read()
+    assert (len(ada.word_faults), filing().failures, filing().acknowledged) == (49, 1, False)
 
 
 def test_an_instance_restored_from_a_backup_is_told_again(ada, api):

@@ -14,9 +14,11 @@ from provider_federation.portal.database import lend_connection
 from provider_federation.portal.directory.queries import target_of
 from provider_federation.portal.receivables.models import ClientDispute, DisputeState, LeadDispute, NoteState
 from provider_federation.portal.receivables.services.jobs import defer_telling
+from provider_federation.portal.receivables.wire import HIGHEST_VERSION
 from provider_federation.portal.shim import Answered, BadAnswer, Call, Outcome, RefusedThere, call_now
 
 PATH = "/api/federation/disputes"
+_LONGEST_ANSWER = 65_536
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
 
@@ -66,7 +68,8 @@ def tell_client(filing_id: UUID) -> None:
         return
     target = target_of(row.instance)
     key = f"dispute-{row.pk}-{row.version}"
-    call = Call("POST", f"{PATH}/{row.remote_id}", body=message_of(row), idempotency_key=key)
+    path = f"{PATH}/{row.remote_id}"
+    call = Call("POST", path, body=message_of(row), idempotency_key=key, max_bytes=_LONGEST_ANSWER)
     lend_connection()
     outcome = call_now(target, call)
     with transaction.atomic():
@@ -74,8 +77,10 @@ def tell_client(filing_id: UUID) -> None:
         if locked.version != row.version:
             return  # a newer one has its own job
         held = _held_there(outcome)
-        if held is not None and held >= row.version:
+        if held == row.version:
             note_held(locked, held)
+        elif held is not None and held > row.version:
+            _step_above(locked, held)
         else:
             _note_failure(locked, outcome)
 
@@ -106,20 +111,32 @@ def _say_anew(row: ClientDispute, *, above: int) -> None:
 
 
 def _held_there(outcome: Outcome) -> int | None:
-    """The version that the instance holds now, or None."""
+    """The version that the instance holds now, or None for anything that is no version."""
     version = outcome.data.get("version") if isinstance(outcome, Answered) else None
-    return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else None
+    known = isinstance(version, int) and not isinstance(version, bool) and 0 < version <= HIGHEST_VERSION
+    return version if known else None
 
 
 def _note_failure(row: ClientDispute, outcome: Outcome) -> None:
     if isinstance(outcome, RefusedThere) and outcome.code == "dispute_conflict":
-        _say_anew(row, above=row.version)  # before a restored backup we said something else with this number
-        return
+        row.version += 1  # before a restored backup we said something else with this number
     if isinstance(outcome, Answered):
         outcome = BadAnswer("unexpected_shape", "it does not confirm the version it was told", outcome.status)
     if isinstance(outcome, RefusedThere) and (outcome.status, outcome.code) == (404, "not_found"):
         row.lost_at = clock.now()
+    _say_later(row, outcome.code, outcome.sentence)
+
+
+def _step_above(row: ClientDispute, version: int) -> None:
+    """It holds a later word than ours, of before our restored backup. Not at once: one that always says so would
+    keep us talking.
+    """
+    row.version = version + 1
+    _say_later(row, "version_ahead", "The instance holds a later word than ours; it is told again, above it.")
+
+
+def _say_later(row: ClientDispute, code: str, sentence: str) -> None:
     row.due_at = clock.now() + min(_FIRST_PAUSE * 2 ** min(row.failures, 10), _LONGEST_PAUSE)
     row.failures += 1
-    row.last_code, row.last_sentence = outcome.code[:80], outcome.sentence[:500]
+    row.last_code, row.last_sentence = code[:80], sentence[:500]
     row.save()
