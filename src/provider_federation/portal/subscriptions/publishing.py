@@ -22,6 +22,7 @@ from provider_federation.portal.subscriptions.jobs import defer_publishing
 from provider_federation.portal.subscriptions.models import Entitlement
 
 PATH = "/api/federation/entitlements"
+_HIGHEST = 9_007_199_254_740_990  # JSON's whole numbers, with room for ours above it
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
 
@@ -94,9 +95,10 @@ def coverage() -> Coverage:
 
 
 def _confirmed(outcome: Outcome) -> int | None:
-    """The version that the instance holds now, or None."""
+    """The version that the instance holds now, or None for anything that is no version."""
     version = outcome.data.get("version") if isinstance(outcome, Answered) else None
-    return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else None
+    known = isinstance(version, int) and not isinstance(version, bool) and 0 < version <= _HIGHEST
+    return version if known else None
 
 
 def _note_confirmed(row: Entitlement, version: int) -> None:
@@ -104,10 +106,9 @@ def _note_confirmed(row: Entitlement, version: int) -> None:
         locked = Entitlement.objects.select_for_update().get(pk=row.pk)
         if version > locked.version:
             # The instance knows a later one: our database was restored from a backup. What holds is said
-            # anew, above it.
+            # anew, above it; not at once, or one that always says so would keep us talking.
             locked.version = version + 1
-            locked.due_at = clock.now()
-            defer_publishing(locked)
+            _say_later(locked, "version_ahead", "The instance knows a later version; it is told above it.")
         elif version == row.version:
             locked.acknowledged_version = max(locked.acknowledged_version, version)
             locked.acknowledged_at = clock.now()
@@ -122,8 +123,11 @@ def _note_failure(row: Entitlement, outcome: Outcome) -> None:
         locked = Entitlement.objects.select_for_update().get(pk=row.pk)
         if locked.version != row.version:
             return  # a newer one has its own job
-        pause = min(_FIRST_PAUSE * 2 ** min(locked.failures, 10), _LONGEST_PAUSE)
-        locked.failures += 1
-        locked.last_code, locked.last_sentence = outcome.code[:80], outcome.sentence[:500]
-        locked.due_at = clock.now() + pause
+        _say_later(locked, outcome.code, outcome.sentence)
         locked.save()
+
+
+def _say_later(row: Entitlement, code: str, sentence: str) -> None:
+    row.due_at = clock.now() + min(_FIRST_PAUSE * 2 ** min(row.failures, 10), _LONGEST_PAUSE)
+    row.failures += 1
+    row.last_code, row.last_sentence = code[:80], sentence[:500]

@@ -10,13 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.integration.portal.revenue.rig import forget_jobs, jobs
 from tests.integration.portal.subscriptions.moves import moment
 
 from provider_federation.money.plans import BASE, PLANS, Limits, entitled_to
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.subscriptions import publishing
 from provider_federation.portal.subscriptions.entitlements import update_arrears, update_entitlement
-from provider_federation.portal.subscriptions.jobs import defer_unfinished
+from provider_federation.portal.subscriptions.jobs import PUBLISH, defer_unfinished
 from provider_federation.portal.subscriptions.models import Entitlement
 
 URL = "/api/provider/billing/entitlements"
@@ -202,6 +203,15 @@ def test_a_portal_restored_from_a_backup_speaks_above_what_it_had_said(desk, tol
     assert (row().version, row().acknowledged) == (42, False)
     assert publish().acknowledged
     assert (told.version, told.told[-1]["plan"]) == (42, "PRO")
+
+
+@pytest.mark.parametrize("version", [10**30, 2**53, 7_000])
+def test_an_instance_that_always_knows_better_keeps_nobody_talking(desk, told, version):
+    desk.subscribe()
+    forget_jobs()
+    told.faults = [(200, {"ok": True, "version": version})]
+    answered = publish()
+    assert (answered.failures, answered.acknowledged, jobs(PUBLISH)) == (1, False, 0)
 
 
 def test_a_person_may_have_it_told_again(desk, told, api):
