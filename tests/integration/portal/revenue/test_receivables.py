@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.integration.portal.clicking import Person
 from tests.integration.portal.revenue.rig import FEBRUARY, jobs, run_jobs
 
 from provider_federation.portal.receivables.models import CreditNote, LeadDispute, Refund
@@ -207,6 +208,16 @@ def test_a_rejected_dispute_can_be_raised_again(books, billed, api):
     assert LeadDispute.objects.count() == 2
     assert len(api.get(f"{BASE}/disputes?state=open").json()["items"]) == 1
     assert CreditNote.objects.count() == 0
+
+
+def test_a_credit_note_that_stripe_refused_is_said_on_the_disputes_page(books, billed, api):
+    words = {"clientOrgId": "org_ada", "leadId": LeadCharge.objects.first().lead_id, "claim": "No."}
+    raised = ask(api, "disputes", words, status=201)["dispute"]
+    ask(api, f"disputes/{raised['id']}/accept", {"decision": "Right."}, status=200)
+    person = Person("billing")
+    assert "Stripe refused" not in person.sees(f"/disputes/{raised['id']}/")
+    CreditNote.objects.update(state="refused", number="", failure="invoice_closed: too late")
+    assert "Stripe refused the credit note" in person.sees(f"/disputes/{raised['id']}/")
 
 
 def test_made_by_hand_in_stripe_it_is_mirrored(books, billed, api):
