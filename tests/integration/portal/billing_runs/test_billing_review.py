@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from tests.integration.portal.billing_runs.test_billing_runs import refusal
 from tests.integration.portal.billing_runs.walk import approved, billed, executed, item, planned, states
 from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, run_jobs
@@ -12,7 +13,8 @@ from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.directory.services import edit_instance
 from provider_federation.portal.revenue.models import UsageLine
 from provider_federation.portal.revenue.periods import month
-from provider_federation.portal.revenue.services import invoice_usage
+from provider_federation.portal.revenue.services import invoice_usage, refresh_any_invoice
+from provider_federation.portal.subscriptions.applying import Foreign
 from provider_federation.stripe_account import StripeAccount, StripeFailed
 
 ADA, BOB, EVE = (f"operator:{name}@example.com" for name in ("ada", "bob", "eve"))
@@ -129,3 +131,29 @@ def retried(run, actor):
     services.retry_held(run.pk, actor=actor)
     run_jobs()
     run.refresh_from_db()
+
+
+def test_an_order_that_was_given_up_is_not_brought_back_by_a_late_twin(books, grow, api, monkeypatch):
+    grow("ada")[0].uses(FEBRUARY, 2)
+
+    def refuse(*_arguments, **_named):
+        raise StripeFailed("invalid_request", "not today", status=400)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StripeAccount, "finalize_invoice", refuse)
+        run = executed(approved(planned()))
+    [draft] = books.invoices()
+    first = item(run, "ada").invoice
+    books.simulator.ask("DELETE", f"/v1/invoices/{draft['id']}", key=books.key)
+    retried(run, ADA)
+    first.refresh_from_db()
+    assert first.status == "void"
+    copied = {"metadata[pf_key]": first.order_key, "customer": draft["customer"]}
+    books.post("invoiceitems", customer=draft["customer"], amount=20_000, currency="usd")
+    twin = books.post("invoices", pending_invoice_items_behavior="include", **copied)
+    books.post(f"invoices/{twin['id']}/finalize")
+    with pytest.raises(Foreign) as caught:
+        refresh_any_invoice(twin["id"])
+    assert caught.value.code == "second_invoice"
+    first.refresh_from_db()
+    assert first.status == "void"

@@ -124,10 +124,10 @@ def _ordered(fresh: StripeInvoice) -> UsageInvoice:
         raise Foreign(code, f"Stripe's invoice {fresh.id} {known}was not made by this portal.")
     if row.stripe_invoice_id == fresh.id:
         raise Overtaken  # bound while we looked: what we saw may be older than what is written
-    if row.stripe_invoice_id:
-        raise Foreign(
-            "second_invoice", f"Stripe's invoice {fresh.id} repeats the order of {row.stripe_invoice_id}."
-        )
+    given_up = row.status == UsageStatus.VOID and fresh.status != UsageStatus.VOID
+    if row.stripe_invoice_id or given_up:
+        which = row.stripe_invoice_id or "an invoice that was given up"
+        raise Foreign("second_invoice", f"Stripe's invoice {fresh.id} repeats the order of {which}.")
     return row
 
 
