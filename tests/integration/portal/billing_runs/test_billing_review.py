@@ -11,6 +11,7 @@ from tests.integration.portal.revenue.rig import FEBRUARY, JANUARY, run_jobs
 
 from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.directory.services import edit_instance
+from provider_federation.portal.reconciliation.services import Scope, compare_provider_account
 from provider_federation.portal.revenue.models import UsageLine
 from provider_federation.portal.revenue.periods import month
 from provider_federation.portal.revenue.services import invoice_usage, refresh_any_invoice
@@ -95,14 +96,7 @@ def test_who_planned_a_part_does_not_approve_it_after_another_ones_retry(books, 
 
 def test_an_order_is_not_given_up_while_another_invoice_of_it_lives(books, grow, monkeypatch):
     grow("ada")[0].uses(FEBRUARY, 2)
-
-    def refuse(*_arguments, **_named):
-        raise StripeFailed("invalid_request", "not today", status=400)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(StripeAccount, "finalize_invoice", refuse)
-        run = executed(approved(planned()))
-    [draft] = books.invoices()
+    run, draft = held_as_a_draft(books, monkeypatch)
     key = item(run, "ada").invoice.order_key
     copied = {"metadata[pf_key]": key, "customer": draft["customer"]}
     books.post("invoiceitems", customer=draft["customer"], amount=20_000, currency="usd")
@@ -127,6 +121,18 @@ def test_the_report_compares_what_is_comparable_where_tax_is_added(books, grow, 
     assert item(run, "ada").difference_cents == 0
 
 
+def held_as_a_draft(books, monkeypatch):
+    """A run whose one invoice Stripe did not want to finalise, and the draft that is left there."""
+
+    def refuse(*_arguments, **_named):
+        raise StripeFailed("invalid_request", "not today", status=400)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StripeAccount, "finalize_invoice", refuse)
+        run = executed(approved(planned()))
+    return run, books.invoices()[0]
+
+
 def retried(run, actor):
     services.retry_held(run.pk, actor=actor)
     run_jobs()
@@ -135,14 +141,7 @@ def retried(run, actor):
 
 def test_an_order_that_was_given_up_is_not_brought_back_by_a_late_twin(books, grow, api, monkeypatch):
     grow("ada")[0].uses(FEBRUARY, 2)
-
-    def refuse(*_arguments, **_named):
-        raise StripeFailed("invalid_request", "not today", status=400)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(StripeAccount, "finalize_invoice", refuse)
-        run = executed(approved(planned()))
-    [draft] = books.invoices()
+    run, draft = held_as_a_draft(books, monkeypatch)
     first = item(run, "ada").invoice
     books.simulator.ask("DELETE", f"/v1/invoices/{draft['id']}", key=books.key)
     retried(run, ADA)
@@ -157,3 +156,13 @@ def test_an_order_that_was_given_up_is_not_brought_back_by_a_late_twin(books, gr
     assert caught.value.code == "second_invoice"
     first.refresh_from_db()
     assert first.status == "void"
+
+
+def test_a_draft_that_was_given_up_is_no_difference(books, grow, monkeypatch):
+    grow("ada")[0].uses(FEBRUARY, 2)
+    run, draft = held_as_a_draft(books, monkeypatch)
+    refresh_any_invoice(draft["id"])
+    books.simulator.ask("DELETE", f"/v1/invoices/{draft['id']}", key=books.key)
+    retried(run, ADA)
+    executed(approved(run))
+    assert compare_provider_account(Scope(month(FEBRUARY))).differences == ()

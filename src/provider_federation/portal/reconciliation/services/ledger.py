@@ -141,7 +141,9 @@ def _pair(
     if row is not None and theirs is not None:
         yield from _both(row, theirs, customers)
     elif row is not None:
-        if row.status not in _UNSENT and row.status != "draft":
+        # An order whose draft was deleted is void without ever having been final.
+        given_up = row.status == "void" and row.finalized_at is None
+        if row.status not in _UNSENT and row.status != "draft" and not given_up:
             yield _about(row, "missing_in_stripe", "is not in Stripe", row.total_cents, None)
     elif theirs is not None and theirs.id not in twice and theirs.status != "void":
         yield from _stripe_only(theirs, customers)
