@@ -23,7 +23,7 @@ from provider_federation.protocol import (
     Response,
     answer_key,
 )
-from provider_federation.protocol.claims import Claim
+from provider_federation.protocol.claims import Claim, key_fault
 from provider_federation.protocol.core import check_head, finish, verify_fields
 from provider_federation.protocol.fields import content_digest
 from provider_federation.protocol.grammar import SAFE_METHODS, carries_federation
@@ -114,6 +114,10 @@ class Gate:
     ) -> None:
         if not _PREFIX.fullmatch(prefix):
             raise ValueError('a prefix is a path like "/tenant", without a slash at its end')
+        if replay is None:
+            raise TypeError(
+                "a gate needs a replay store: without one a signed write is accepted again and again"
+            )
         self.keyring, self.policy, self.replay, self.now = keyring, policy, replay, now
         self.ratchet = ratchet or _ratchet_of(replay)
         # Whether `verify` and `admit` do I/O and belong in a thread.
@@ -170,7 +174,8 @@ class Gate:
         return claim
 
     def admit(self, claim: Claim, request: Request, body: bytes) -> Principal:
-        """The principal once the body is there, or Refused."""
+        """The principal once the body is there, or Refused: also when the key has ended while it came."""
+        _guarded(lambda: self._check_still_there(claim))
         principal = _guarded(
             lambda: finish(claim, body, self.policy, now=self.now(), replay=self.replay, ratchet=self.ratchet)
         )
@@ -178,6 +183,12 @@ class Gate:
             signer = claim.key if claim.scheme == "v2" else None
             raise Refused("scope_not_allowed", key_id=claim.key.id, signer=signer)
         return principal
+
+    def _check_still_there(self, claim: Claim) -> None:
+        key = self.keyring.get(claim.key.id)
+        fault = "unknown_key" if key is None else key_fault(key, self.now())
+        if fault:
+            raise Refused(fault, key_id=claim.key.id)
 
     def signer(self, claim: Claim) -> Key | None:
         """The key to answer this claim with; None is an answer that goes out as the app made it."""
@@ -242,6 +253,8 @@ class Gate:
             answered = _guarded(lambda: self._report(refused, request))
         except Refused as fault:
             answered = fault
+        if refused.status >= 500 and refused.__cause__ is not None:
+            _log.error("a federation request was refused: %s", refused.code, exc_info=refused.__cause__)
         response = refusal(answered)
         signer = refused.signer and answer_key(refused.signer, self.response_key)
         return self.answer(response, request, signer) if signer else response

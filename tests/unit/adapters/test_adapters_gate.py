@@ -157,8 +157,9 @@ def test_threat_095_a_fault_before_the_handler_never_reaches_it(run, step, optio
 @pytest.mark.parametrize(
     "options", [{"replay": FaultyMemory()}, {"ratchet": FaultyMemory()}], ids=["replay", "ratchet"]
 )
-def test_threats_005_095_a_fault_of_a_memory_is_a_503(run, options) -> None:
+def test_threats_005_095_a_fault_of_a_memory_is_a_503(run, options, caplog) -> None:
     status, body, ran = run(make(**options), request())
+    assert SECRET in caplog.text  # why it was down, where the operator looks
     assert (status, ran) == (503, 0)
     assert b"replay_store_unavailable" in body
     assert SECRET.encode() not in body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -11,8 +12,9 @@ from provider_federation.adapters.environment import gate_from_environment
 from provider_federation.adapters.flask import Federation
 from provider_federation.adapters.gate import Gate
 from provider_federation.adapters.wsgi_wire import request_of
-from provider_federation.protocol import Keyring, MemoryReplayStore, Policy
+from provider_federation.protocol import Key, Keyring, MemoryReplayStore, Policy, Refused, Request, sign
 
+NOW = 1_790_000_000.0
 KEYS = '{"hmac": {"algorithm": "hmac-sha256", "secret": "Zc0yqvW2mT8uXf4hJ7kLr9sPd1aGb5nE"}}'
 
 
@@ -43,3 +45,22 @@ def test_a_mount_that_came_in_a_header_is_no_target(caplog) -> None:
     assert request_of(environ | {"HTTP_SCRIPT_NAME": "/a"}).target == ""
     assert "SCRIPT_NAME" in caplog.text
     assert request_of(environ | {"HTTP_SCRIPT_NAME": "/c"}).target == "/a/b"  # which the server did not take
+
+
+def test_a_gate_without_a_memory_is_none() -> None:
+    with pytest.raises(TypeError, match="replay store"):
+        Gate(keyring=Keyring(), policy=Policy(instance="a"), replay=None)
+
+
+@pytest.mark.parametrize(("state", "code"), [({"revoked": True}, "revoked_key"), (None, "unknown_key")])
+def test_a_key_that_ends_while_the_body_comes_has_ended(state, code) -> None:
+    key = Key("hmac", "hmac-sha256", b"a secret of 32 bytes for v2 ....")
+    gate = Gate(
+        keyring=Keyring([key]), policy=Policy(instance="a"), replay=MemoryReplayStore(), now=lambda: NOW
+    )
+    bare = Request("POST", "/a", "acme.example", [("Host", "acme.example")], b"{}")
+    signed = replace(bare, headers=bare.headers + sign(bare, key, now=NOW, instance="a"))
+    claim = gate.check_head(replace(signed, body=b""))
+    gate.keyring = Keyring([] if state is None else [replace(key, **state)])
+    with pytest.raises(Refused, match=code):
+        gate.admit(claim, signed, signed.body)
