@@ -16,6 +16,7 @@ from provider_federation.portal.directory.services import edit_instance
 from provider_federation.portal.receivables.models import CreditNote, Refund
 from provider_federation.portal.revenue.models import Alert, LeadCharge, StripeEvent, UsageInvoice
 from provider_federation.portal.revenue.services.jobs import defer_forgotten
+from provider_federation.portal.subscriptions.models import SubscriptionInvoice
 from provider_federation.stripe_account import StripeAccount
 
 
@@ -195,3 +196,18 @@ def test_the_ledger_says_what_its_sums_cannot_hold(books, billed, api):
     UsageInvoice.objects.update(status="held")
     coverage = api.get("/api/provider/billing/ledger").json()["coverage"]
     assert (coverage["held"], coverage["complete"]) == (1, False)
+
+
+def test_a_fee_is_not_credited_while_stripe_is_away(books, grow, api):
+    grow("ada")
+    wanted = {"clientOrgId": "org_ada", "planId": "PRO", "paymentMethodId": "pm_card_visa"}
+    ask(api, "subscriptions", wanted, status=201)
+    fee = SubscriptionInvoice.objects.get()
+    books.fault("drop_before", f"/v1/invoices/{fee.stripe_invoice_id}/lines", count=99)
+    for path in ("/credit-notes/preview", "/credit-notes"):
+        assert reason(ask(api, of(fee, path), {"reference": "f"}, status=503)) == "stripe_unavailable"
+    books.simulator.ask("DELETE", "/_sim/faults")
+    assert (
+        ask(api, of(fee, "/credit-notes"), {"reference": "f"}, status=201)["creditNote"]["totalCents"]
+        == 9_700
+    )

@@ -39,7 +39,7 @@ from provider_federation.portal.receivables.services.mirror import NOTE_MARK, re
 from provider_federation.portal.receivables.services.refunds import refund_for_note
 from provider_federation.portal.revenue.models import UsageInvoice, UsageStatus
 from provider_federation.portal.revenue.services import refresh_any_invoice
-from provider_federation.portal.subscriptions.account import problem_of, provider_account
+from provider_federation.portal.subscriptions.account import problem_of, provider_account, stripe_problems
 from provider_federation.portal.subscriptions.journal import DatabaseJournal
 from provider_federation.portal.subscriptions.models import SubscriptionInvoice
 from provider_federation.stripe_account import Patience, StripeCreditNote, StripeFailed, StripeLine
@@ -244,7 +244,8 @@ def _held_of_fee(invoice: SubscriptionInvoice) -> dict[str, int]:
 def _choose(invoice: Receivable, wanted: CreditRequest) -> list[tuple[LineLeft, int]]:
     if invoice.status not in FINAL:
         raise Problem(409, "not_creditable", f"This invoice is {invoice.status}; there is nothing to credit.")
-    lines = {line.position: line for line in credit_lines(invoice)}
+    with stripe_problems():
+        lines = {line.position: line for line in credit_lines(invoice)}
     if not wanted.lines:
         return [(line, line.left) for line in lines.values() if line.left > 0]
     if len({line.position for line in wanted.lines}) != len(wanted.lines):
