@@ -487,5 +487,7 @@ def test_the_openapi_file_describes_every_route(server: Any) -> None:
         "/api/federation/enrol",
         "/api/federation/keys",
         "/api/federation/entitlements",
+        "/api/federation/disputes",
+        "/api/federation/disputes/{dispute_id}",
     }
     assert json.dumps(described)
