@@ -50,6 +50,7 @@ class Preview:
     that invoice's total, below 0 when a credit is left over for later. `amount_next_cents` is the renewal
     after it, at `next_at` (None when there is none). `effective_at` is when the plan is in force once it is
     paid. `tax_now_cents` and `tax_next_cents` are the tax inside of both, as Stripe reckoned it.
+    `lines` are without tax; `lines_now`: of what is charged now, else of the renewal.
     """
 
     from_plan: str
@@ -67,6 +68,7 @@ class Preview:
     tax_now_cents: int
     tax_next_cents: int
     lines: tuple[PreviewLine, ...]
+    lines_now: bool
     token: str = ""
 
 
@@ -87,8 +89,12 @@ class Wish:
 
 
 def wish_of(row: Subscription, plan_code: str, proration: str = "") -> Wish:
-    """The plan, prorated as asked, else as the settings say for its direction."""
+    """The plan, prorated as asked, else as the settings say for its direction. From BASE there is nothing to
+    prorate, and no paid period to wait for.
+    """
     plan = find_plan(plan_code)
+    if row.stripe_subscription_id is None:
+        return Wish(plan, Proration.ALWAYS_INVOICE)
     policy = settings.UPGRADE_PRORATION if plan.fee_cents > row.fee_cents else settings.DOWNGRADE_PRORATION
     return Wish(plan, Proration(proration or policy))
 
@@ -118,6 +124,7 @@ def preview_change(row: Subscription, wish: Wish, *, at: datetime | None = None)
         tax_now_cents=now.tax,
         tax_next_cents=following.tax,
         lines=now.lines or following.lines,
+        lines_now=bool(now.lines),
     )
     return _sealed(row, preview)
 

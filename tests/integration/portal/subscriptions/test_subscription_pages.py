@@ -55,6 +55,29 @@ def test_a_change_is_previewed_and_carried_out_as_shown(desk, grow, page, at):
     assert "It ended." in page.text(f"{address}cancel/", when="now", credit="1")
 
 
+def test_the_first_paid_plan_is_shown_with_its_tax(desk, grow, page, settings):
+    """19% of $97.00 are $18.43."""
+    grow("ada")
+    rate = desk.books.post("tax_rates", display_name="VAT", percentage=19, inclusive="false")
+    settings.PROVIDER_STRIPE_TAX_RATES = (rate["id"],)
+    address = f"/subscriptions/{desk.subscribe(plan='BASE')['id']}/"
+    shown = page.text(f"{address}change/?plan=PRO&proration=at_period_end")
+    for words in (
+        "$115.43",
+        "with $18.43 tax",
+        "What is charged now",
+        "10 Apr 2026",
+        "Now, a month at a time",
+    ):
+        assert words in shown
+    assert "At the end of the paid period</span>" not in shown, "there is no paid period"
+    assert 'name="proration" data-submits' not in shown
+    token = re.search(r'name="preview" value="([^"]+)"', shown)[1]
+    after = page.text(f"{address}change/", plan="PRO", proration="at_period_end", preview=token)
+    assert "Stripe waits for the payment" in after
+    assert desk.totals() == [11_543]
+
+
 def test_an_old_preview_is_shown_anew(desk, grow, page, at):
     grow("ada")
     made = desk.subscribe()

@@ -201,10 +201,16 @@ def _carry_out(request: HttpRequest, found: Subscription) -> HttpResponse:
         changed = services.change_plan(
             found, plan, actor=actor(request), proration=timing, preview_token=token
         )
-        state = changed.change.state if changed.change else ""
-        messages.success(request, _SAID.get(state, "The plan is changed."))
+        messages.success(request, _SAID.get(_outcome(changed), "The plan is changed."))
         there = reverse("subscription", args=[changed.subscription.pk])
     return redirect(there)
+
+
+def _outcome(changed: services.Changed) -> str:
+    """The state of the change; a first paid plan is a subscription of its own, which may wait for its payment."""
+    if changed.change:
+        return changed.change.state
+    return "awaiting_payment" if changed.subscription.status == Status.INCOMPLETE else ""
 
 
 _SAID = {
