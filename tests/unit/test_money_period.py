@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider_federation.money import BadDate, BadZone, Period, parse_window
+from provider_federation.money.period import month_name
 
 ZONES = st.sampled_from(
     [
@@ -164,3 +165,18 @@ def test_no_text_does_anything_but_parse_or_refuse(start, end):
         parse_window(NOW, start=start, end=end)
     except BadDate:
         return
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("2026-11", "November 2026"),
+        ("0001-01", "January 0001"),
+        ("2026-13", "2026-13"),
+        ("2026-00", "2026-00"),
+        ("2026-02-01 to 2026-02-03", "2026-02-01 to 2026-02-03"),
+        ("", ""),
+    ],
+)
+def test_a_month_as_a_person_says_it(label: str, said: str) -> None:
+    assert month_name(label) == said

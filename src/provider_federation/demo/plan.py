@@ -245,6 +245,7 @@ def portal_environment(plan: DemoPlan, database_url: str) -> dict[str, str]:
         "PORTAL_WORKER_HEARTBEAT_SECONDS": "1",
         "PORTAL_WORKER_DEAD_AFTER_SECONDS": "3",
         "PORTAL_BILLING_FOUR_EYES": "1" if plan.colleague_password else "0",
+        "PROVIDER_NAME": "Demo Provider Ltd",
         "PROVIDER_SIGNATURE_MODE": "v2",
         "PROVIDER_STRIPE_SECRET_KEY": plan.provider_stripe_key,
         # known once the endpoint exists; the migration before it runs without

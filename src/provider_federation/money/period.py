@@ -4,6 +4,7 @@ the provider's zone.
 
 from __future__ import annotations
 
+import calendar
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -131,6 +132,14 @@ def parse_window(
     today = now.astimezone(UTC).date()
     window = days(today - timedelta(days=RANGES[name] - 1), today)
     return Period(window.start, window.end, f"Last {RANGES[name]} days")
+
+
+def month_name(label: str) -> str:
+    """`2026-11` as a person says it, "November 2026"; any other text stays as it is."""
+    match = _MONTH.fullmatch(label)
+    if match is None or not 1 <= int(match[2]) <= 12:
+        return label
+    return f"{calendar.month_name[int(match[2])]} {match[1]}"
 
 
 def _read_month(label: str) -> tuple[int, int]:

@@ -113,6 +113,7 @@ DEFAULT_FROM_EMAIL = _env.text("PORTAL_EMAIL_FROM", "billing@localhost")
 PROVIDER_STRIPE_TAX_RATES = _env.names(
     "PROVIDER_STRIPE_TAX_RATES"
 )  # txr_…, on usage invoices and subscriptions
+PROVIDER_NAME = _env.text("PROVIDER_NAME", "Your provider")  # who sends statements and reminders
 PROVIDER_SIGNATURE_MODE = _env.text(
     "PROVIDER_SIGNATURE_MODE", "v2"
 )  # what this portal expects of its instances
@@ -227,7 +228,14 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # an admin typed the address
 ALLAUTH_TRUSTED_PROXY_COUNT = _env.integer("PORTAL_TRUSTED_PROXIES", 0, low=0, high=5)
 # Rate limits and used one-time codes must hold over all web processes, so the cache is a table.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
+# Past MAX_ENTRIES living ones are thrown out too: at Django's 300, strangers could wash a throttle out by trying names.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "portal_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

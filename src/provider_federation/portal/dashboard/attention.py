@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from provider_federation.kit import clock
 from provider_federation.money import format_amount
+from provider_federation.money.period import month_name
 from provider_federation.portal.billing_runs.models import BillingRun, ItemState
 from provider_federation.portal.dashboard.modes import misfits, mode_fits
 from provider_federation.portal.directory.models import Instance
@@ -84,7 +85,7 @@ def _held() -> Item | None:
     count = held.count()
     if not count:
         return None
-    names = _named([f"{one.instance} {one.period}" for one in held[:_NAMED]], count)
+    names = _named([f"{one.instance} {month_name(one.period)}" for one in held[:_NAMED]], count)
     title = _number(count, "usage invoice is held for review", "usage invoices are held for review")
     return Item("bad", "pan_tool", title, names, f"{reverse('usage-invoices')}?status=held")
 
@@ -141,7 +142,7 @@ def _plan_to_approve() -> Item | None:
     if run is None:
         return None
     waits = "waits for approval" if run.status == "planned" else "is approved and not billed yet"
-    title, text = f"The billing run of {run.period} {waits}", "Nobody is billed before that."
+    title, text = f"The billing run of {month_name(run.period)} {waits}", "Nobody is billed before that."
     return Item("warn", "play_circle", title, text, reverse("billing-run", args=[run.pk]))
 
 
@@ -183,7 +184,7 @@ def _differing() -> Item | None:
     if report is None or not count:
         return None
     title = _number(count, "difference between the books", "differences between the books")
-    text = f"Found by the reconciliation of {report.period}."
+    text = f"Found by the reconciliation of {month_name(report.period)}."
     return Item("warn", "balance", title, text, reverse("reconciliation", args=[report.pk]))
 
 

@@ -11,6 +11,7 @@ from django import forms
 
 from provider_federation.money import PLANS, format_amount, round_half_up, to_decimal
 from provider_federation.money.amount import EXPONENTS
+from provider_federation.money.period import month_name
 from provider_federation.portal.directory.keys import NewKey
 from provider_federation.portal.directory.models import Algorithm, Instance, Scope
 from provider_federation.portal.operators.permissions import Role
@@ -342,7 +343,7 @@ class AiTermsForm(forms.Form):
         super().__init__(data, **more)
         choice = self.fields["first_month"]
         assert isinstance(choice, forms.ChoiceField)
-        choice.choices = [(month, month) for month in months]
+        choice.choices = [(month, month_name(month)) for month in months]
 
     def terms(self, currency: str) -> AiTerms:
         """As the service takes them; after `is_valid`."""

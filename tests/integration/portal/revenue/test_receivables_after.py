@@ -117,7 +117,7 @@ def test_a_mail_server_that_refuses_is_an_alert_and_not_a_loop(books, billed, at
     assert dunning.remind_all() == []
 
 
-def test_a_statement_adds_up_in_each_currency_and_its_files_are_safe(books, billed, api):
+def test_a_statement_adds_up_in_each_currency_and_its_files_are_safe(books, billed, api, settings):
     def ask(path, body):
         return api.post(
             f"{BASE}/receivables/{billed.stripe_invoice_id}/{path}", body, content_type="application/json"
@@ -146,6 +146,8 @@ def test_a_statement_adds_up_in_each_currency_and_its_files_are_safe(books, bill
     pdf = statement_pdf(found)
     assert pdf.startswith(b"%PDF-")
     assert pdf == statement_pdf(found)
+    settings.PROVIDER_NAME = "Northgate \x00 Łtd 漢"
+    assert statement_pdf(found) != pdf, "it names its sender"
     february = statement_csv(statement_of(billed.instance, month(FEBRUARY)))
     assert "'=EVIL()" in february
     query = f"clientOrgId=org_ada&period={FEBRUARY}"
@@ -200,7 +202,10 @@ def test_every_page_and_what_its_buttons_do(books, billed, billing):
     assert LeadDispute.objects.get().state == "accepted"
     assert "Accepted" in get("/disputes/")
     assert "credit note" in get(answer.url)
-    assert "USD" in get(f"/statements/{billed.instance.pk}/2026-03/")
+    shown = get(f"/statements/{billed.instance.pk}/2026-03/")
+    assert "USD" in shown
+    assert "Statement March 2026" in shown
+    assert "From Your provider to" in shown
     assert billing.get(f"/statements/{billed.instance.pk}/2026-03.pdf").content.startswith(b"%PDF")
     assert billing.post("/webhooks/sweep/").status_code == 302
     assert "Look for lost events" in get("/webhooks/")

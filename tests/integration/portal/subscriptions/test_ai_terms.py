@@ -125,7 +125,7 @@ def test_on_the_page(grow, api):
     assert "$50.00" in browser.get(address).content.decode()
     form = {"cap": "80.00", "markup": "12.5", "first_month": "2026-05"}
     shown = browser.post(f"{address}set/", form, follow=True).content.decode()
-    assert "hold from 2026-05" in shown
+    assert "hold from May 2026" in shown
     assert "12.5 %" in shown
     assert "hold already" in browser.post(f"{address}set/", form, follow=True).content.decode()
     late = browser.post(f"{address}set/", {**form, "first_month": "2026-03"}).content.decode()

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from provider_federation.kit import clock
 from provider_federation.money import PLANS, MoneyError, format_amount
+from provider_federation.money.period import month_name
 
 register = template.Library()
 
@@ -229,6 +230,12 @@ def _fact(name: str, value: Any, currency: str) -> tuple[str, str]:
     if name == "cost":
         return told, f"{value} {currency.upper()}".strip()
     return told, f"{(Decimal(value) * 100).normalize():f} %" if name == "markup" else str(value)
+
+
+@register.filter
+def month(label: str) -> str:
+    """`2026-11` is "November 2026"; any other text stays as it is."""
+    return month_name(label)
 
 
 @register.filter

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from provider_federation.kit.problem import Problem
+from provider_federation.money.period import month_name
 from provider_federation.portal.dashboard.forms import AiTermsForm
 from provider_federation.portal.dashboard.pages import actor, page, requires, tell_form
 from provider_federation.portal.directory.models import Instance
@@ -50,7 +51,10 @@ def _set(request: HttpRequest, instance: Instance, form: AiTermsForm) -> bool:
     except Problem as problem:
         tell_form(form, problem)
         return False
-    held, new = "These terms hold already, or will by then.", f"The new terms hold from {month} on."
+    held, new = (
+        "These terms hold already, or will by then.",
+        f"The new terms hold from {month_name(month)} on.",
+    )
     messages.success(request, held if made.reused else new)
     return True
 

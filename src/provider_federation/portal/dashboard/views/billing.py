@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.downloads import csv_download
+from provider_federation.money.period import month_name
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.billing_runs import queries, services
 from provider_federation.portal.billing_runs.models import (
@@ -111,7 +112,7 @@ def _already(request: HttpRequest, problem: Problem) -> HttpResponse:
     if problem.code != "run_exists" or living is None:
         say(request, problem)
         return redirect("billing-runs")
-    messages.info(request, f"{period} has a billing run already: this one.")
+    messages.info(request, f"{month_name(period)} has a billing run already: this one.")
     return redirect("billing-run", living.pk)
 
 
@@ -122,7 +123,7 @@ def billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     return page(
         request,
         "billing_run",
-        title=f"Billing run {run.period}",
+        title=f"Billing run {month_name(run.period)}",
         crumbs=_crumbs(),
         **_watched(request, run),
         **_review(request, run),
@@ -154,12 +155,12 @@ def billing_run_rows(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def billing_item(request: HttpRequest, run_id: uuid.UUID, item_id: int) -> HttpResponse:
     found = BillingPlanItem.objects.select_related("instance", "invoice", "run")
     item = get_object_or_404(found, pk=item_id, run=run_id)
-    crumbs = [*_crumbs(), (item.run.period, reverse("billing-run", args=[run_id]))]
+    crumbs = [*_crumbs(), (month_name(item.run.period), reverse("billing-run", args=[run_id]))]
     return page(
         request,
         "billing_item",
         title=str(item.instance),
-        subtitle=f"Its part of the billing run {item.run.period}",
+        subtitle=f"Its part of the billing run {month_name(item.run.period)}",
         crumbs=crumbs,
         item=item,
     )
@@ -175,8 +176,8 @@ def approve_billing_run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse
     return page(
         request,
         "approve_billing_run",
-        title=f"Approve the plan of {run.period}?",
-        crumbs=[*_crumbs(), (run.period, reverse("billing-run", args=[run_id]))],
+        title=f"Approve the plan of {month_name(run.period)}?",
+        crumbs=[*_crumbs(), (month_name(run.period), reverse("billing-run", args=[run_id]))],
         four_eyes=settings.BILLING_FOUR_EYES,
         **_watched(request, run),
     )

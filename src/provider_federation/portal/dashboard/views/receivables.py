@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -18,6 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.downloads import csv_download
 from provider_federation.money import format_amount
+from provider_federation.money.period import month_name
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
     actor,
@@ -344,8 +346,8 @@ def statement(request: HttpRequest, instance_id: uuid.UUID, period: str, ending:
     return page(
         request,
         "statement",
-        title=f"Statement {found.month.label}",
-        subtitle=str(instance),
+        title=f"Statement {month_name(found.month.label)}",
+        subtitle=f"From {settings.PROVIDER_NAME} to {instance}",
         crumbs=[("Receivables", reverse("receivables"))],
         statement=found,
         instance=instance,

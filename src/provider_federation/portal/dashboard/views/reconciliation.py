@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from provider_federation.kit.problem import Problem
 from provider_federation.kit.web.downloads import csv_download
+from provider_federation.money.period import month_name
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.dashboard.pages import (
     Column,
@@ -103,7 +104,7 @@ def reconciliation(request: HttpRequest, report_id: uuid.UUID) -> HttpResponse:
     return page(
         request,
         "reconciliation",
-        title=f"Reconciliation of {report.period}",
+        title=f"Reconciliation of {month_name(report.period)}",
         crumbs=[("Reconciliation", reverse("reconciliations"))],
         report=report,
         listing=Listing(request, rows, _ROWS),

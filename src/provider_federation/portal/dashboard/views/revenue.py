@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money import Period
+from provider_federation.money.period import month_name
 from provider_federation.portal.dashboard.pages import (
     Column,
     Listing,
@@ -153,7 +154,7 @@ def client_revenue(request: HttpRequest, instance_id: uuid.UUID, period: str) ->
     return page(
         request,
         "client_revenue",
-        title=f"{instance}, {month.label}",
+        title=f"{instance}, {month_name(month.label)}",
         crumbs=[("Revenue", reverse("revenue"))],
         instance=instance,
         month=month,
@@ -193,7 +194,7 @@ def make_usage_invoice(request: HttpRequest, instance_id: uuid.UUID, period: str
             instance=instance,
             month=month,
             back=back,
-            crumbs=[("Revenue", reverse("revenue")), (f"{instance}, {month.label}", back)],
+            crumbs=[("Revenue", reverse("revenue")), (f"{instance}, {month_name(month.label)}", back)],
             closed=month.closed(clock.now()),
         )
     try:
@@ -230,7 +231,7 @@ def usage_invoice(request: HttpRequest, invoice_id: uuid.UUID) -> HttpResponse:
     return page(
         request,
         "usage_invoice",
-        title=f"{found.instance}, {found.period}",
+        title=f"{found.instance}, {month_name(found.period)}",
         crumbs=[("Usage invoices", reverse("usage-invoices"))],
         invoice=found,
         lines=_lines(found),

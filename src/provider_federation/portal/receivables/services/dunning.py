@@ -21,6 +21,7 @@ from django.template.loader import render_to_string
 from provider_federation.kit import clock
 from provider_federation.kit.logs import get_logger
 from provider_federation.money import format_amount
+from provider_federation.money.period import month_name
 from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.receivables.models import DunningStep, Receivable, StepState
@@ -218,7 +219,8 @@ def reminder_of(invoice: Receivable, step: DunningStep) -> Reminder:
         "amount": amount,
         "late": late,
         "due": due_of(invoice),
-        "period": invoice.period if isinstance(invoice, UsageInvoice) else "",
+        "period": month_name(invoice.period) if isinstance(invoice, UsageInvoice) else "",
+        "provider": settings.PROVIDER_NAME,
         "step": step,
     }
     subject = " ".join(subject.split())  # no name can put a second header into a mail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ from fpdf.enums import XPos, YPos
 from provider_federation.kit.csv_cells import csv_text
 from provider_federation.kit.web.downloads import csv_download, download
 from provider_federation.money import format_amount
+from provider_federation.money.period import month_name
 from provider_federation.portal.receivables.services.statements import CurrencyStatement, Entry, Statement
 
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table of every font
 _FONTS = Path(__file__).resolve().parent.parent / "fonts"
 _HEADER = (
     "currency",
@@ -55,7 +58,8 @@ def statement_pdf(statement: Statement) -> bytes:
     pdf.set_creation_date(statement.month.end)
     for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
         pdf.add_font("body", style, _FONTS / name)
-    pdf.set_title(_plain(f"Statement {statement.month.label}"))
+    pdf.set_title(_plain(f"Statement {month_name(statement.month.label)}"))
+    pdf.set_author(_plain(settings.PROVIDER_NAME))
     pdf.set_auto_page_break(auto=True, margin=18)
     pdf.add_page()
     _head(pdf, statement)
@@ -82,9 +86,10 @@ def _file_name(statement: Statement, ending: str) -> str:
 
 def _head(pdf: FPDF, statement: Statement) -> None:
     pdf.set_font("body", "B", 18)
-    _line(pdf, f"Statement {statement.month.label}", height=11)
+    _line(pdf, f"Statement {month_name(statement.month.label)}", height=11)
     pdf.set_font("body", "", 11)
-    _line(pdf, statement.instance.title or statement.instance.name)
+    _line(pdf, f"From {settings.PROVIDER_NAME}")
+    _line(pdf, f"To {statement.instance.title or statement.instance.name}")
     pdf.set_font("body", "", 8.5)
     pdf.set_text_color(110)
     zone = settings.PROVIDER_TIME_ZONE
