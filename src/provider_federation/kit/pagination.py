@@ -28,6 +28,13 @@ def decode_cursor(cursor: str, shape: tuple[type, ...]) -> tuple[str | int, ...]
         raise problem from None
     if not isinstance(value, list) or tuple(type(part) for part in value) != shape:
         raise problem
-    if any(isinstance(part, int) and not -_BIGGEST <= part < _BIGGEST for part in value):
+    if not all(_fits(part) for part in value):
         raise problem
     return tuple(value)
+
+
+def _fits(part: str | int) -> bool:
+    """Whether a database can be asked for it: JSON can spell a NUL and half a character, PostgreSQL takes neither."""
+    if isinstance(part, int):
+        return -_BIGGEST <= part < _BIGGEST
+    return "\0" not in part and not any("\ud800" <= letter <= "\udfff" for letter in part)

@@ -21,6 +21,7 @@ from provider_federation.kit.problem import Problem
 from provider_federation.money import Period
 
 MakeLead = Callable[..., Lead]
+STRIPE_KEY = "sk_test_instance"
 SEND = "/api/integrations/stripe/create-hosted-invoice"
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,4 +188,8 @@ def test_what_stripe_refuses_for_good_is_a_502_and_an_alert(
         services.send_hosted_invoice(invoice.pk)
     assert (refused.value.status, refused.value.code) == (502, "stripe_not_authorised")
     assert Alert.objects.get().subject == invoice.number
+    with pytest.raises(Problem) as unseen:
+        services.void_draft(invoice.pk)  # nobody can look whether Stripe has it
+    assert unseen.value.code == "stripe_not_authorised"
+    settings.STRIPE_SECRET_KEY = STRIPE_KEY
     services.void_draft(invoice.pk)  # nothing was made in Stripe, so it can go

@@ -9,7 +9,7 @@ from ninja import Body, Query, Router
 
 from provider_federation.instance.invoicing import queries, services
 from provider_federation.instance.invoicing.idempotency import run_once
-from provider_federation.instance.invoicing.models import ProviderAction
+from provider_federation.instance.invoicing.models import Invoice, InvoiceStatus, ProviderAction
 from provider_federation.instance.invoicing.schemas import (
     CreateIn,
     CreateOut,
@@ -132,9 +132,14 @@ def _given(part: WindowQuery | CreateIn) -> dict[str, Any]:
     return {name: getattr(part, name) for name in _WINDOW}
 
 
+def _still_to_send(invoice: Invoice) -> list[Invoice]:
+    """What counts against the provider's day: nothing leaves for an invoice that was sent, or is void."""
+    return [invoice] if invoice.sent_at is None and invoice.status != InvoiceStatus.VOID else []
+
+
 def _send(request: HttpRequest, invoice_id: int) -> SendOut:
     if principal_of(request) is not None:
-        services.allow_provider(ProviderAction.SEND, [queries.get_invoice(invoice_id)])
+        services.allow_provider(ProviderAction.SEND, _still_to_send(queries.get_invoice(invoice_id)))
     invoice = services.send_hosted_invoice(invoice_id)
     assert invoice.stripe_invoice_id is not None
     return SendOut(

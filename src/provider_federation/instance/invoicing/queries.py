@@ -87,11 +87,11 @@ def read_time_cursor(cursor: str) -> tuple[datetime, int]:
     at, row_id = decode_cursor(cursor, (str, int))
     try:
         moment = datetime.fromisoformat(str(at))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
-    return moment, int(row_id)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC), int(row_id)
+    except (ValueError, OverflowError):
+        pass  # told below, like an instant without an offset
+    raise Problem(400, "bad_cursor", "This cursor is not one of ours; start again without it.")
 
 
 def changes_after(cursor: str | None, limit: int) -> tuple[str, list[Change], str, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import timedelta
 from typing import Any, Literal
 
 from django.conf import settings
@@ -32,10 +33,14 @@ from provider_federation.stripe_account import (
 
 MOST_ATTEMPTS = 10
 STRIPE_ATTEMPTS = 50
-"""While Stripe is away an event waits; only what fails for another reason is parked early."""
+STRIPE_PATIENCE = timedelta(days=3)
+"""While Stripe is away an event waits, as long as Stripe itself goes on delivering: every other delivery tries it as
+well, so that the number of tries alone says nothing about time.
+"""
 State = Literal["applied", "ignored", "parked"]
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,80}")
 _MOST_RETRIED = 10
+_AWAY_IN_A_ROW = 3
 _log = get_logger(__name__)
 
 
@@ -77,11 +82,19 @@ def apply_event(event_pk: int) -> State:
 
 def apply_pending(*, limit: int = 1_000) -> tuple[int, int]:
     """Try pending events: `(applied, still not applied)`. Those that failed least often come first, so that a few
-    that never work do not keep the others waiting. A failure is kept with its event and logged.
+    that never work do not keep the others waiting. A failure is kept with its event and logged; when Stripe cannot be
+    asked several times in a row, the rest is left for later, so that nobody waits for each of them.
     """
     pending = StripeEvent.objects.filter(state=EventState.PENDING).order_by("attempts", "pk")
-    outcomes = [_try(pk) for pk in list(pending.values_list("pk", flat=True)[:limit])]
-    return outcomes.count(True), outcomes.count(False)
+    left = list(pending.values_list("pk", flat=True)[:limit])
+    applied = away = 0
+    for pk in left:
+        outcome = _try(pk)
+        applied += outcome == "applied"
+        away = away + 1 if outcome == "away" else 0
+        if away == _AWAY_IN_A_ROW:
+            break
+    return applied, len(left) - applied
 
 
 def retry_parked(event_pk: int | None = None) -> int:
@@ -93,15 +106,15 @@ def retry_parked(event_pk: int | None = None) -> int:
     return chosen.update(state=EventState.PENDING, attempts=0)
 
 
-def _try(event_pk: int) -> bool:
+def _try(event_pk: int) -> Literal["applied", "failed", "away"]:
     try:
-        return apply_event(event_pk) != "parked"
+        return "failed" if apply_event(event_pk) == "parked" else "applied"
     except Problem as problem:
         _log.warning("stripe event still pending", row=event_pk, code=problem.code)
-        return False
+        return "away"
     except Exception:  # noqa: BLE001  kept with its event and logged; the others go on
         _log.exception("stripe event still pending", row=event_pk)
-        return False
+        return "failed"
 
 
 def _verified(raw: bytes, signature: str, now: float) -> dict[str, Any]:
@@ -204,7 +217,9 @@ def _failed(event: StripeEvent, error: Exception) -> bool:
     """Count the failure; whether the event is parked by it."""
     away = isinstance(error, StripeFailed | Problem)
     for_good = isinstance(error, StripeFailed) and not error.retryable
-    park = for_good or event.attempts + 1 >= (STRIPE_ATTEMPTS if away else MOST_ATTEMPTS)
+    too_often = event.attempts + 1 >= (STRIPE_ATTEMPTS if away else MOST_ATTEMPTS)
+    too_long = not away or clock.now() - event.received_at >= STRIPE_PATIENCE
+    park = for_good or (too_often and too_long)
     code = getattr(error, "code", type(error).__name__)
     StripeEvent.objects.filter(pk=event.pk, state=EventState.PENDING).update(
         attempts=F("attempts") + 1,

@@ -65,7 +65,19 @@ def merge(invoice_id: int, stripe: StripeInvoice, *, sent: bool = False) -> Invo
             record_change(UPDATED, invoice)
     if stripe.total != invoice.total_cents:
         raise_alert("total_differs", invoice.number, "The invoice in Stripe has another total than ours.")
+    if _void_here_only(invoice, stripe):
+        sentence = "This invoice is void here, and its leads can be billed again; in Stripe it lives. Void or refund it there."
+        raise_alert("void_here_only", invoice.number, sentence)
     return invoice
+
+
+def _void_here_only(invoice: Invoice, stripe: StripeInvoice) -> bool:
+    """Only an invoice that was not sent is voided here; of one that was, an older answer can be on its way still."""
+    if invoice.status != InvoiceStatus.VOID:
+        return False
+    return stripe.status == InvoiceStatus.PAID or (
+        invoice.sent_at is None and stripe.status in {InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE}
+    )
 
 
 def _take(invoice: Invoice, stripe: StripeInvoice) -> bool:

@@ -56,7 +56,9 @@ def _left(stripe: StripeAccount, listed: Iterable[str]) -> dict[str, StripeInvoi
         try:
             found[name] = stripe.retrieve_invoice(name)
         except StripeFailed as failed:
-            if failed.code != "resource_missing":  # a draft that was deleted there; sending it again makes it
+            if (
+                failed.code != "resource_missing"
+            ):  # a draft that was deleted there; voiding ours frees its leads
                 raise
     return found
 

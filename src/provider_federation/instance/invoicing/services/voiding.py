@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import transaction
 
 from provider_federation.instance.invoicing.feed import UPDATED, record_change
@@ -11,7 +12,7 @@ from provider_federation.instance.invoicing.services import account
 from provider_federation.instance.invoicing.services.journal import TableJournal
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
-from provider_federation.stripe_account import StripeFailed
+from provider_federation.stripe_account import StripeFailed, StripeInvoice
 
 
 def free_leads(invoice: Invoice) -> None:
@@ -24,7 +25,7 @@ def void_unsent(invoice_id: int) -> Invoice:
     there first.
 
     Problems: 404 `not_found`; 409 `not_a_draft`, `already_sending` (Stripe may or may not have it: send
-    again, then see).
+    again, then see); 502 or 503 `stripe_…` when Stripe cannot be asked whether it has it.
     """
     invoice = get_invoice(invoice_id)
     if invoice.status == InvoiceStatus.VOID:
@@ -49,22 +50,38 @@ def _require_draft(invoice: Invoice) -> None:
 
 
 def _remove_from_stripe(invoice: Invoice) -> None:
+    try:
+        for there in _in_stripe(invoice):
+            if there.status != "draft":
+                raise Problem(
+                    409,
+                    "not_a_draft",
+                    "Stripe has finalised this invoice; send it again to finish, then void it there.",
+                )
+            key = f"pf/{invoice.reference}/delete/{there.id}"
+            account.open_account().delete_draft(there.id, idempotency_key=key)
+    except StripeFailed as failed:
+        if failed.code != "resource_missing":  # deleted before, by us or by hand
+            raise account.problem_of(failed) from failed
+
+
+def _in_stripe(invoice: Invoice) -> list[StripeInvoice]:
+    """What Stripe has of it, void ones aside. It is asked also when our journal knows nothing of a sending: a database
+    that was restored from a backup has forgotten it, and would free leads that were billed.
+    """
     begun = TableJournal().load(invoice.reference).get("invoice")
-    if begun is None:
-        return
-    if begun.result_id is None:
+    if begun is None and not settings.STRIPE_SECRET_KEY:
+        return []
+    if begun is not None and begun.result_id is None:
         raise Problem(
             409, "already_sending", "This invoice may be in Stripe already; send it again to finish."
         )
     stripe = account.open_account()
-    try:
-        if stripe.retrieve_invoice(begun.result_id).status != "draft":
-            raise Problem(
-                409,
-                "not_a_draft",
-                "Stripe has finalised this invoice; send it again to finish, then void it there.",
-            )
-        stripe.delete_draft(begun.result_id, idempotency_key=f"pf/{invoice.reference}/delete/1")
-    except StripeFailed as failed:
-        if failed.code != "resource_missing":  # deleted before, by us or by hand
-            raise account.problem_of(failed) from failed
+    if begun is not None and begun.result_id is not None:
+        return [stripe.retrieve_invoice(begun.result_id)]
+    customers = stripe.list_customers(
+        metadata={"pf_customer": invoice.customer.reference}, email=invoice.customer.email
+    )
+    mine = {account.ORDER_KEY: invoice.reference}
+    found = [one for who in customers for one in stripe.list_invoices(customer_id=who.id, metadata=mine)]
+    return [one for one in found if one.status != InvoiceStatus.VOID]
