@@ -190,12 +190,23 @@ def _pending(instance: Instance) -> InstanceKey:
 
 
 def _put_in_use(instance: Instance, pending: InstanceKey, actor: str, kind: Kind) -> InstanceKey | None:
-    """The pending key signs from now on; the old one, now retired, or None."""
+    """The pending key signs from now on; the old one, now retired, or None. 409 `conflict` when the key was ended
+    while the instance was asked: the one in use stays.
+    """
     with transaction.atomic():
         locked(instance.pk, None)
+        status = instance.keys.get(pk=pending.pk).status
+        if (
+            status == KeyStatus.IN_USE
+        ):  # somebody who asked at the same time was here first, with the same key
+            return None
+        if status != KeyStatus.PENDING:
+            raise Problem(
+                409, "conflict", "Somebody else ended this key in the meantime; load the page again."
+            )
         old = instance.keys.filter(status=KeyStatus.IN_USE).first()
         _end(instance.keys.filter(status=KeyStatus.IN_USE), KeyStatus.RETIRED)
-        instance.keys.filter(pk=pending.pk, status=KeyStatus.PENDING).update(status=KeyStatus.IN_USE)
+        instance.keys.filter(pk=pending.pk).update(status=KeyStatus.IN_USE)
         record(kind, actor, subject_of(instance), key_id=pending.key_id, algorithm=pending.algorithm)
     return old
 
@@ -235,4 +246,5 @@ def _offer(row: InstanceKey) -> dict[str, str]:
 
 def _check(instance: Instance, actor: str) -> Instance:
     fresh = Instance.objects.get(pk=instance.pk)
-    return store_check(fresh.pk, probe_now(target_of(fresh)), actor=actor)
+    target = target_of(fresh)
+    return store_check(fresh.pk, probe_now(target), actor=actor, target=target)

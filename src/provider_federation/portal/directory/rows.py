@@ -12,6 +12,7 @@ from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.directory.checks import Check
 from provider_federation.portal.directory.keys import check_response_key
 from provider_federation.portal.directory.models import Instance, KeyStatus
+from provider_federation.portal.shim import Target
 
 _LONGEST_MESSAGE = 500
 
@@ -50,12 +51,16 @@ def set_response_key(instance: Instance, key_id: str, public_key: str) -> None:
         instance.response_key_id, instance.response_public_key = key_id, public_key
 
 
-def store_check(instance_id: uuid.UUID, check: Check, *, actor: str = "system") -> Instance:
+def store_check(
+    instance_id: uuid.UUID, check: Check, *, actor: str = "system", target: Target | None = None
+) -> Instance:
     """Keep a check's result. Leaves `version` alone; the system's own checks are audited only when the code
-    changes.
+    changes. What was found at `target` is dropped when the instance has moved, or signs with another key, since.
     """
     with transaction.atomic():
         instance = locked(instance_id, None)
+        if target is not None and not _still_meant(instance, target):
+            return instance
         news = instance.check_code != check.code
         instance.checked_at, instance.check_ok = clock.now(), check.ok
         instance.check_code, instance.check_message = check.code[:64], check.message[:_LONGEST_MESSAGE]
@@ -74,6 +79,13 @@ def store_check(instance_id: uuid.UUID, check: Check, *, actor: str = "system") 
                 mode=check.mode,
             )
     return instance
+
+
+def _still_meant(instance: Instance, target: Target) -> bool:
+    key = instance.keys.filter(status=KeyStatus.IN_USE).first()
+    return instance.base_url == target.base_url and (
+        target.key is None or (key and key.key_id) == target.key.id
+    )
 
 
 def _keep_facts(instance: Instance, check: Check) -> None:

@@ -203,7 +203,8 @@ def replace_key(
 
 def check_instance(instance: Instance, *, actor: str = "system") -> Instance:
     """Call the instance (up to 16 s), store what came of it, and return the row as it is then."""
-    return store_check(instance.pk, probe_now(target_of(instance)), actor=actor)
+    target = target_of(instance)
+    return store_check(instance.pk, probe_now(target), actor=actor, target=target)
 
 
 def _switch(instance_id: uuid.UUID, version: int, actor: str, *, enabled: bool) -> Instance:

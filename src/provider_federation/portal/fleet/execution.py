@@ -145,7 +145,7 @@ async def _find_out(shim: Shim, call: FleetCall) -> Finding:
 
 async def _check(shim: Shim, target: Target, call: FleetCall) -> Finding:
     check = await probe(shim, target)
-    await in_database(store_check)(call.instance_id, check, actor=call.run.requested_by)
+    await in_database(store_check)(call.instance_id, check, actor=call.run.requested_by, target=target)
     kind = OutcomeKind.ANSWERED if check.ok else OutcomeKind.REFUSED
     result = {"mode": check.mode, "version": check.version, "clockOffsetMs": check.clock_offset_ms}
     return Finding(check.ok, kind, check.code, check.message, result)

@@ -11,7 +11,8 @@ from tests.integration.portal.directory.paired_instance import SECRET, RealInsta
 
 from provider_federation.kit.problem import Problem
 from provider_federation.portal.audit.models import AuditEvent
-from provider_federation.portal.directory import queries, services
+from provider_federation.portal.directory import pairing, queries, services
+from provider_federation.portal.directory.checks import Check
 from provider_federation.portal.directory.models import Instance, InstanceKey, KeyStatus
 from provider_federation.portal.operators.models import Operator
 from provider_federation.portal.shim import BadAnswer, Call, call_now
@@ -235,3 +236,37 @@ def test_who_only_reads_changes_no_key(acme) -> None:
     for what in ("keys/enrol", "keys/make", "keys/confirm", "keys/rotate", "ratchet/reset"):
         assert reader.post(f"/instances/{acme.pk}/{what}/", {"version": "1"}).status_code == 403
     assert list(InstanceKey.objects.order_by("pk").values()) == before
+
+
+def test_a_second_rotation_meanwhile_leaves_a_key_in_use(paired, monkeypatch) -> None:
+    ask, once = pairing._ask, iter([True])
+
+    def slow(target, body) -> None:
+        ask(target, body)
+        if next(once, False):
+            version = Instance.objects.get(pk=paired.pk).version
+            services.rotate_key(paired.pk, version, actor="somebody else")
+
+    monkeypatch.setattr(pairing, "_ask", slow)
+    rotated = services.rotate_key(paired.pk, paired.version, actor="test")
+    assert rotated.check_ok is True
+    assert InstanceKey.objects.get(status=KeyStatus.IN_USE) == queries.current_key(rotated)
+    assert kinds().count("instance.key_rotated") == 1
+
+
+def test_a_key_that_was_replaced_while_it_was_confirmed_takes_nothing_from_the_one_in_use(
+    paired, monkeypatch
+) -> None:
+    before = queries.current_key(paired)
+    services.make_key(paired.pk, paired.version, actor="test")
+
+    def meanwhile(_target) -> Check:
+        version = Instance.objects.get(pk=paired.pk).version
+        services.make_key(paired.pk, version, actor="somebody else")
+        return Check(True, "ok", "Answers signed calls.", scheme="v2")
+
+    monkeypatch.setattr(pairing, "probe_now", meanwhile)
+    with pytest.raises(Problem) as refused:
+        services.confirm_key(paired.pk, paired.version + 1, actor="test")
+    assert (refused.value.status, refused.value.code) == (409, "conflict")
+    assert queries.current_key(Instance.objects.get()) == before
