@@ -189,18 +189,28 @@ def _with_connection(work: Callable[[], object]) -> None:
 
 def _ask_instances() -> None:
     """What every instance is asked again and again."""
-    schedule_due()
-    schedule_readings()
+    _each(schedule_due, schedule_readings)
 
 
 def _keep_house() -> None:
-    fail_orphans()
-    defer_forgotten()
-    schedule_receivables()
-    update_arrears()
-    defer_unfinished()
-    wake_forgotten()
-    forget_old_jobs()
+    _each(
+        fail_orphans,
+        defer_forgotten,
+        schedule_receivables,
+        update_arrears,
+        defer_unfinished,
+        wake_forgotten,
+        forget_old_jobs,
+    )
+
+
+def _each(*works: Callable[[], object]) -> None:
+    """One after the other; what fails is logged and keeps none of the others from its turn."""
+    for work in works:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  whatever it was, the others are not to suffer
+            _log.exception("side work failed", work=getattr(work, "__name__", ""))
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

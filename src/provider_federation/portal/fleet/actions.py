@@ -59,7 +59,7 @@ class Finding:
     @classmethod
     def of(cls, outcome: Outcome, result: Mapping[str, Any] | None = None) -> Finding:
         """The outcome that decided it, as a finding."""
-        return cls(outcome.ok, _KINDS[type(outcome)], outcome.code, outcome.sentence, result or {})
+        return cls(outcome.ok, _kind(outcome), outcome.code, outcome.sentence, result or {})
 
     @classmethod
     def internal(cls, code: str, sentence: str) -> Finding:
@@ -130,7 +130,9 @@ async def send(ask: Ask, target: Target, params: RunParams, key: str, subject: s
             failed.append((invoice_id, last))
             if not _others_may_work(last):
                 break
-    deciding = failed[0][1] if failed else last
+    # One whose fate is unknown decides over the refused: a retry then repeats it under the same key.
+    unknown = [outcome for _id, outcome in failed if _kind(outcome) != OutcomeKind.REFUSED]
+    deciding = next(iter(unknown), failed[0][1] if failed else last)
     assert deciding is not None  # there was a list or at least one id
     return Finding.of(
         deciding,
@@ -150,6 +152,15 @@ ACTIONS: Mapping[str, Callable[[Ask, Target, RunParams, str, str], Awaitable[Fin
     Action.DRAFT: draft,
     Action.SEND: send,
 }
+
+
+def _kind(outcome: Outcome) -> OutcomeKind:
+    """A refusal changed nothing there. A fault did perhaps, and so does the first request while it runs."""
+    if isinstance(outcome, RefusedThere) and (
+        outcome.status >= 500 or outcome.code == "idempotency_in_progress"
+    ):
+        return OutcomeKind.FAILED_THERE
+    return _KINDS[type(outcome)]
 
 
 async def _patiently(ask: Ask, target: Target, call: Call) -> Outcome:

@@ -43,11 +43,12 @@ class CallStatus(models.TextChoices):
 
 class OutcomeKind(models.TextChoices):
     """The shim's outcome behind a finished call, plus our own two: `skipped` (never called) and
-    `internal`.
+    `internal`. `refused` changed nothing there; after `failed_there` nobody knows.
     """
 
     ANSWERED = "answered", "Answered"
     REFUSED = "refused", "Refused there"
+    FAILED_THERE = "failed_there", "Failed there"
     TIMED_OUT = "timed_out", "Timed out"
     UNREACHABLE = "unreachable", "Unreachable"
     BAD_ANSWER = "bad_answer", "Bad answer"

@@ -108,17 +108,18 @@ def _instant(value: Any) -> Any:
     """A day (`2026-02-01`) means its first moment in UTC; instants keep theirs and need an offset."""
     if value == "" or value is None:
         return None
-    if isinstance(value, str) and len(value) == len("2026-02-01"):
-        return datetime.combine(date.fromisoformat(value), time(), UTC)
     if not isinstance(value, str):
         raise ValueError("must be an ISO 8601 text")  # noqa: TRY004  pydantic turns ValueError into a finding
-    instant = datetime.fromisoformat(value)
+    if len(value) == len("2026-02-01"):
+        instant = datetime.combine(date.fromisoformat(value), time(), UTC)
+    else:
+        instant = datetime.fromisoformat(value)
     if instant.tzinfo is None:
         raise ValueError("has no offset")
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:  # pydantic lets only ValueError become a finding
-        raise ValueError("is out of range") from None
+    # In another zone the edges of the calendar lie outside what PostgreSQL's driver and Python can hold.
+    if not 1900 <= instant.year <= 9000:
+        raise ValueError("is out of range")
+    return instant.astimezone(UTC)
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]

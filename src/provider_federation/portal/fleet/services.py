@@ -202,17 +202,10 @@ def _same(run: FleetRun, action: str, params: RunParams, instances: Sequence[Ins
 
 
 def _reopen(call: FleetCall) -> None:
-    if call.outcome in {OutcomeKind.REFUSED, OutcomeKind.SKIPPED} and not _fate_unknown(call.code):
+    if call.outcome in {OutcomeKind.REFUSED, OutcomeKind.SKIPPED}:
         call.idempotency_key = _new_key()
     call.status, call.outcome, call.code, call.sentence = CallStatus.WAITING, "", "", ""
     call.result, call.finished_at = {}, None
-
-
-def _fate_unknown(code: str) -> bool:
-    """A refusal that says nothing of what became of the write: the first request still runs, or something on
-    the way (a proxy, a crash) answered in the instance's place.
-    """
-    return code == "idempotency_in_progress" or code.startswith("http_5")
 
 
 def _locked(run_id: uuid.UUID) -> FleetRun:

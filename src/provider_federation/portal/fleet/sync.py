@@ -31,6 +31,8 @@ from provider_federation.portal.shim import Call, Outcome, Target
 
 PAGE = 200
 PAGES_AT_ONCE = 100
+# Nor may one job read longer: a feed that trickles, page after page, would keep its worker from everybody else.
+SECONDS_AT_ONCE = 120.0
 # While a sync is queued or at work its instance is not due; should the job be lost, it is due again after
 # this.
 _LEASE = timedelta(minutes=10)
@@ -108,8 +110,9 @@ async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Fin
     """
     state = await in_database(_begin)(instance_id)
     changes = pages = 0
-    restarted = False
-    while pages < PAGES_AT_ONCE:
+    restarted = caught_up = False
+    until = clock.monotonic() + SECONDS_AT_ONCE
+    while pages < PAGES_AT_ONCE and clock.monotonic() < until:
         outcome = await ask(target, _page_call(state.cursor))
         page = read_page(outcome, ChangesPage, state.cursor)
         if wants_restart(state.cursor, state.epoch, outcome, page) and not restarted:
@@ -120,10 +123,11 @@ async def sync_instance(ask: Ask, target: Target, instance_id: uuid.UUID) -> Fin
             return Finding.of(page, {"changes": changes, "pages": pages, "restarted": restarted})
         following = await in_database(_apply)(state, page)
         changes, pages = changes + len(page.items), pages + 1
-        if following is None or not page.has_more:
+        caught_up = following is None or not page.has_more
+        if following is None or caught_up:
             break
         state = following
-    await in_database(_note_success)(instance_id, caught_up=pages < PAGES_AT_ONCE)
+    await in_database(_note_success)(instance_id, caught_up=caught_up)
     return Finding.of(outcome, {"changes": changes, "pages": pages, "restarted": restarted})
 
 

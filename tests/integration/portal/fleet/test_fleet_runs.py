@@ -138,7 +138,7 @@ def test_a_refusal_that_tells_nothing_of_the_write_keeps_its_key(fleet, answer):
     [(fake, _)] = one = fleet("ada")
     fake.faults["/api/billing/invoices.create"] = answer
     view = work(start("draft", one))
-    assert view.calls[0].outcome == "refused"
+    assert view.calls[0].outcome == "failed_there"
     services.retry_failed(ACTOR, view.run.pk)
     assert FleetCall.objects.get().idempotency_key == view.calls[0].idempotency_key
 
