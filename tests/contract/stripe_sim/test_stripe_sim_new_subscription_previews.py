@@ -82,7 +82,11 @@ def test_a_preview_for_somebody_unknown_makes_nobody(api: stripe.StripeClient, p
             "subscription_details[default_tax_rates]",
             "resource_missing",
         ),
-        ({"details": {"items": [{"price": "price_no"}] * 21}}, "subscription_details[items]", "parameter_missing"),
+        (
+            {"details": {"items": [{"price": "price_no"}] * 21}},
+            "subscription_details[items]",
+            "parameter_missing",
+        ),
         ({"currency": "eur"}, "currency", None),
         ({"details": {"tax_rates": ["txr_no"]}}, "subscription_details[tax_rates]", "parameter_unknown"),
         ({"details": {"items": [{"price": "price_no"}]}}, None, "resource_missing"),
