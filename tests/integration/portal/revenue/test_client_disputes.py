@@ -248,12 +248,15 @@ def test_an_app_without_disputes_is_no_failure(grown, api):
     assert (heard["complete"], heard["notOffered"], heard["failingCount"]) == (True, 1, 0)
 
 
-def test_a_feed_that_never_ends_ends_the_job(ada, monkeypatch):
-    monkeypatch.setattr(filings, "_PAGES_AT_ONCE", 2)
+@pytest.mark.parametrize(
+    ("limit", "most", "read_then"), [("_PAGES_AT_ONCE", 2, 4), ("SECONDS_AT_ONCE", 0, 2)]
+)
+def test_a_feed_that_never_ends_ends_the_job(ada, monkeypatch, limit, most, read_then):
+    monkeypatch.setattr(filings, limit, most)
     for number in range(7):
         ada.files(f"d{number}", f"unknown-{number}")
     read()
-    assert ClientDispute.objects.count() == 4
+    assert ClientDispute.objects.count() == read_then
     assert schedule_readings() == 1, "due again at once"
     forget_jobs()
     ada.feed_faults = [

@@ -24,6 +24,7 @@ from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
 from provider_federation.portal.fleet.driving import in_database, run_each
 from provider_federation.portal.fleet.feeds import read_page, wants_restart
+from provider_federation.portal.fleet.sync import SECONDS_AT_ONCE
 from provider_federation.portal.receivables.models import (
     Answer,
     ClientDispute,
@@ -89,7 +90,7 @@ async def _read(shim: Shim, instance: Instance) -> None:
 async def _read_instance(shim: Shim, target: Target, instance_id: uuid.UUID) -> None:
     """To the feed's end, or as far as one job may."""
     state = await in_database(DisputeReading.objects.get)(pk=instance_id)
-    restarted = False
+    restarted, until = False, clock.monotonic() + SECONDS_AT_ONCE
     for _ in range(_PAGES_AT_ONCE):
         room = await in_database(_room)(instance_id)
         if room <= 0:
@@ -105,6 +106,8 @@ async def _read_instance(shim: Shim, target: Target, instance_id: uuid.UUID) -> 
         if following is None or not page.has_more:
             return await in_database(_note_success)(instance_id, caught_up=True)
         state = following
+        if clock.monotonic() >= until:
+            break
     return await in_database(_note_success)(instance_id, caught_up=False)
 
 
