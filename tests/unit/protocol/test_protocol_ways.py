@@ -129,7 +129,9 @@ def test_a_plain_request_takes_the_short_way(key, body):
     expected = long_way(request, HERE, NOW)
     for headers in (request.headers, [(name.lower(), value) for name, value in request.headers]):
         shape = SHAPES[tuple(dict(headers))]
-        assert quick.verify(request, shape, shape.pick(dict(headers)), RING, HERE, NOW, None, None) == expected
+        assert (
+            quick.verify(request, shape, shape.pick(dict(headers)), RING, HERE, NOW, None, None) == expected
+        )
 
 
 class Counting:
