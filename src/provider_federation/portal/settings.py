@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -45,12 +46,17 @@ def _random_master_key() -> str:
 
 
 SECRET_KEY = _secret("PORTAL_SECRET_KEY", secrets.token_urlsafe(48))
+if not DEVELOPMENT and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5):
+    raise ConfigInvalid("PORTAL_SECRET_KEY", "is weak; take 50 random characters", "config_weak_secret")
 MASTER_KEYS = parse_master_keys("PORTAL_MASTER_KEYS", _secret("PORTAL_MASTER_KEYS", _random_master_key()))
 DEBUG = False
 ALLOWED_HOSTS = list(_env.names("PORTAL_ALLOWED_HOSTS")) or (
     ["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else []
 )
-BASE_URL = _env.text("PORTAL_BASE_URL", "http://127.0.0.1:8000")
+# In the one spelling that browsers send as a form's origin.
+BASE_URL = _env.text("PORTAL_BASE_URL", "http://127.0.0.1:8000").rstrip("/").lower()
+if not re.fullmatch(r"https?://[^/?#@\s]+", BASE_URL):
+    raise ConfigInvalid("PORTAL_BASE_URL", "must be an address such as https://portal.example.com")
 CSRF_TRUSTED_ORIGINS = [BASE_URL] if BASE_URL.startswith("https://") else []
 
 # Which hosts beyond the public Internet instances may live on (exact names or addresses); see shim/guard.py.

@@ -25,8 +25,10 @@ def ada() -> Operator:
     return services.add_operator(email="ada@example.com", password=PASSWORD, role="admin", name="Ada")
 
 
-def sign_in(client: Client, email: str = "ada@example.com", password: str = PASSWORD, **more):
-    return client.post(LOGIN, {"login": email, "password": password, **more})
+def sign_in(
+    client: Client, email: str = "ada@example.com", password: str = PASSWORD, host: str = "testserver", **more
+):
+    return client.post(LOGIN, {"login": email, "password": password, **more}, headers={"host": host})
 
 
 def totp_now(secret: str) -> str:
@@ -88,6 +90,12 @@ def test_guessing_is_slowed_down(client, ada):
     assert "Too many failed login attempts" in sign_in(client).content.decode()
     cache.clear()
     assert sign_in(client).status_code == 302
+
+
+def test_another_port_in_the_host_header_is_no_fresh_start_for_guessing(client, ada):
+    for port in range(1, 9):
+        sign_in(client, password=f"wrong {port} wrong", host=f"testserver:{port}")
+    assert "Too many failed login attempts" in sign_in(client, host="testserver:99").content.decode()
 
 
 def test_the_session_is_a_new_one_after_signing_in(client, ada):
