@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provider_federation.cli.portal_shell import load_portal
+from provider_federation.cli.portal_shell import actor, load_portal
 from provider_federation.kit.problem import Problem
 
 if TYPE_CHECKING:
@@ -36,13 +36,18 @@ def call(
     Exit codes: 0 answered, 1 refused or no answer, 2 the call cannot be made.
     """
     load_portal()
+    from provider_federation.portal.audit.services import Kind, record
     from provider_federation.portal.directory.queries import get_by_name, target_of
     from provider_federation.portal.shim import Call, call_now
 
     wanted = Call(
         method.upper(), path, body=_json(body), idempotency_key=key, timeout=timeout, signed=not unsigned
     )
-    sys.exit(_show(call_now(target_of(get_by_name(instance)), wanted)))
+    row = get_by_name(instance)
+    if wanted.write:  # before it is sent: what becomes of it may never be known
+        facts = {"method": wanted.method, "path": path, "idempotency_key": wanted.idempotency_key}
+        record(Kind.INSTANCE_CALLED, actor(), f"instance:{row.name}", **facts)
+    sys.exit(_show(call_now(target_of(row), wanted)))
 
 
 def _show(outcome: Outcome) -> int:
@@ -67,9 +72,18 @@ def _json(text: str) -> Any:
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
-        with open(text[1:], encoding="utf-8") as file:  # noqa: PTH123  the name may be anything a shell completes
-            text = file.read()
+        text = _file(text[1:])
     try:
         return json.loads(text)
     except ValueError as error:
         raise Problem(400, "bad_json", f"--json is not JSON: {error}.") from None
+
+
+def _file(name: str) -> str:
+    try:
+        with open(name, encoding="utf-8") as file:  # noqa: PTH123  the name may be anything a shell completes
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(
+            400, "cannot_read", f"Cannot read {name}: {getattr(error, 'strerror', '') or 'it is not UTF-8'}."
+        ) from None

@@ -51,22 +51,29 @@ def user_password(email: str, *, password_stdin: FromStdin = False) -> None:
 
 @user.command("role")
 def user_role(
-    email: str, role: str, *, active: Annotated[bool, typer.Option("--active/--inactive")] = True
+    email: str,
+    role: str,
+    *,
+    active: Annotated[
+        bool | None,
+        typer.Option("--active/--inactive", help="Whether they may sign in; as it is when left out."),
+    ] = None,
 ) -> None:
     """Set an operator's role, and whether they may sign in at all."""
     load_portal()
     from provider_federation.portal.operators import services
 
     operator = _operator(email)
-    services.change_operator(operator.pk, actor=actor(), role=role, name=operator.name, is_active=active)
-    print(f"{email} is {role}{'' if active else ', and may not sign in'}.")
+    stays = operator.is_active if active is None else active
+    services.change_operator(operator.pk, actor=actor(), role=role, name=operator.name, is_active=stays)
+    print(f"{email} is {role}{'' if stays else ', and may not sign in'}.")
 
 
 @token.command("make")
 def token_make(
     name: str,
     role: Role = "support",
-    days: Annotated[int, typer.Option(min=0, help="Days it is good for; 0: no end.")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=36_500, help="Days it is good for; 0: no end.")] = 0,
 ) -> None:
     """Make a token and print it, this once."""
     load_portal()

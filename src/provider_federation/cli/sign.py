@@ -63,7 +63,7 @@ def sign(
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise Problem(400, "bad_target", "Give the full address, like https://acme.example/api/billing/list.")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    body = body_file.read_bytes() if body_file else b""
+    body = _read(body_file) if body_file else b""
     headers = [("Content-Type", content_type)] if body else []
     headers += [("Idempotency-Key", idempotency_key)] if idempotency_key else []
     request = Request(method.upper(), target, parts.netloc, headers, body)
@@ -89,8 +89,15 @@ def _key(key_id: str, algorithm: str, secret: bytes) -> Key:
 
 def _read_secret(variable: str, file: Path | None) -> bytes:
     if file is not None:
-        value = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        value = sys.stdin.buffer.read() if str(file) == "-" else _read(file)
         return value.strip()
     if not os.environ.get(variable):
         raise Problem(400, "no_secret", f"Set {variable}, or name a file with --secret-file.")
     return os.environ[variable].encode()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Problem(400, "cannot_read", f"Cannot read {file}: {error.strerror}.") from None

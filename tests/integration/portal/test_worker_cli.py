@@ -51,6 +51,15 @@ def test_users(type_in):
         type_in("user add bob@example.com --password-stdin", "short")
 
 
+def test_a_new_role_lets_nobody_in_who_was_switched_off(type_in):
+    type_in("user add ada@example.com --role billing --password-stdin", PASSWORD)
+    type_in("user role ada@example.com billing --inactive")
+    type_in("user role ada@example.com support")
+    assert Operator.objects.get().is_active is False
+    type_in("user role ada@example.com support --active")
+    assert Operator.objects.get().is_active is True
+
+
 def test_tokens(type_in):
     secret = type_in("token make reporting --role support --days 3").strip()
     assert secret.startswith("pft_")

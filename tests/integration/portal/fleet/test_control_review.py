@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from pydantic import ValidationError
+from tests.integration.portal.terminal import Terminal
 
 from provider_federation.kit import clock
 from provider_federation.portal import worker
+from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.directory.checks import Check
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.fleet import actions, execution, services, sync
@@ -19,6 +23,14 @@ from provider_federation.portal.fleet.schemas import RemoteInvoice, RunParams
 from provider_federation.portal.shim import Answered, Call, Outcome, RefusedThere, Target, TimedOut
 
 ACTOR = "operator:ada@example.com"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    """Logging is put back, since a command sets it up for its process."""
+    handlers = logging.getLogger().handlers[:]
+    yield Terminal(monkeypatch, capsys)
+    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.mark.parametrize(
@@ -129,3 +141,30 @@ def test_a_check_of_the_old_address_says_nothing_of_the_new(fleet, monkeypatch):
     execution.work_on_calls(run.pk, [FleetCall.objects.get().pk])
     instance.refresh_from_db()
     assert (instance.check_ok, instance.v2_since) == (None, None)
+
+
+def test_a_write_to_an_instance_is_in_the_audit_trail(terminal, fleet):
+    fleet("ada")
+    assert terminal("call ada GET /api/billing/preview").code == 0
+    assert not AuditEvent.objects.filter(kind="instance.called").exists()
+    assert terminal("call ada POST /api/billing/invoices.create --json {} --key k-1").code == 0
+    event = AuditEvent.objects.get(kind="instance.called")
+    assert event.actor.startswith("cli:")
+    assert (event.subject, event.facts) == (
+        "instance:ada",
+        {"method": "POST", "path": "/api/billing/invoices.create", "idempotency_key": "k-1"},
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "call ada POST /api/billing/invoices.create --json @/nowhere/at.all",
+        "sign POST https://ada.example/x --key-id k --secret-file /nowhere/at.all",
+        "portal token make t --days 999999999",
+    ],
+)
+def test_what_cannot_be_read_is_one_line(terminal, db, line):
+    said = terminal(line)
+    assert said.code == 2
+    assert "Traceback" not in said.err
