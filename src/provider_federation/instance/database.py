@@ -30,7 +30,7 @@ def database_settings(environment: Environment, data_dir: Path) -> dict[str, Any
 
 
 def _sqlite(path: Path) -> dict[str, Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # password hashes and sessions are in it
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),

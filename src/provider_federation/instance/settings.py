@@ -20,15 +20,22 @@ clock.refuse_outside_development(development=DEVELOPMENT)
 DATA_DIR = Path(_env.text("INSTANCE_DATA_DIR", ".data/instance")).resolve()
 
 
+_SHORTEST_SECRET = 32
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 def _secret(variable: str) -> str:
     """From the environment; in development made once and kept in the data folder, for its owner's eyes only."""
     value = _env.text(variable)
+    if value and not DEVELOPMENT and len(value) < _SHORTEST_SECRET:
+        message = f"is too short; give at least {_SHORTEST_SECRET} random characters"
+        raise ConfigInvalid(variable, message, "config_weak_secret")
     if value:
         return value
     if not DEVELOPMENT:
         raise ConfigInvalid(variable, "is not set; outside development an instance never invents a secret")
     path = DATA_DIR / "development-secrets.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if variable not in kept:
         kept[variable] = secrets.token_urlsafe(48)
@@ -51,15 +58,29 @@ def _plan() -> str:
     return plan
 
 
+def _address(variable: str, default: str = "") -> str:
+    """Outside development only https, or this machine: sessions and Stripe's key go over no open line."""
+    address = _env.text(variable, default).rstrip("/")
+    parts = urlsplit(address)
+    if address and not (parts.scheme in {"https", "http"} and parts.hostname):
+        raise ConfigInvalid(variable, "must be an address such as https://app.example.com")
+    if parts.scheme == "http" and not DEVELOPMENT and parts.hostname not in _LOOPBACK:
+        raise ConfigInvalid(variable, "must begin with https:// outside development")
+    return address
+
+
 SECRET_KEY = _secret("INSTANCE_SECRET_KEY")
 DEBUG = False
-BASE_URL = _env.text("INSTANCE_BASE_URL", "http://127.0.0.1:8100").rstrip("/")
+BASE_URL = _address("INSTANCE_BASE_URL", "http://127.0.0.1:8100")
 _HOST = urlsplit(BASE_URL).hostname
 if not _HOST:
     raise ConfigInvalid("INSTANCE_BASE_URL", "must be an address such as https://app.example.com")
 ALLOWED_HOSTS = [_HOST, *(["127.0.0.1", "localhost", "[::1]"] if DEVELOPMENT else [])]
 SECURE = BASE_URL.startswith("https://")
 CSRF_TRUSTED_ORIGINS = [BASE_URL] if SECURE else []
+
+# How many proxies in front add to X-Forwarded-For; without one the limit on guessing knows one address for all.
+TRUSTED_PROXIES = _env.integer("INSTANCE_TRUSTED_PROXIES", 0, low=0, high=5)
 
 INSTANCE_NAME = _env.text("INSTANCE_NAME", "instance")
 INSTANCE_ORG_ID = _env.text("INSTANCE_ORG_ID", INSTANCE_NAME)
@@ -90,8 +111,8 @@ FEDERATION = _federation()
 STRIPE_SECRET_KEY = _env.text("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRET = _env.text("STRIPE_WEBHOOK_SECRET")
 STRIPE_ACCOUNT_ID = _env.text("STRIPE_ACCOUNT_ID")
-STRIPE_API_BASE = _env.text("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
-if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET and not DEVELOPMENT:
+STRIPE_API_BASE = _address("STRIPE_API_BASE")  # the simulator's address; empty means Stripe itself
+if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET.strip(", ") and not DEVELOPMENT:
     raise ConfigInvalid(
         "STRIPE_WEBHOOK_SECRET", "is not set; without it paid invoices would never be noticed"
     )

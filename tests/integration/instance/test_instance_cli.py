@@ -15,7 +15,8 @@ import pytest
 from tests.integration.instance.conftest import command
 
 from provider_federation.instance import settings as settings_module
-from provider_federation.kit.env import ConfigInvalid
+from provider_federation.instance.database import database_settings
+from provider_federation.kit.env import ConfigInvalid, Environment
 
 PASSWORD = "a long enough passphrase"
 
@@ -104,6 +105,33 @@ def test_a_taken_port_is_one_clear_line(run: Any) -> None:
             },
             "STRIPE_WEBHOOK_SECRET",
         ),
+        ({"PROVIDER_FEDERATION_ENV": "", "INSTANCE_SECRET_KEY": "x" * 31}, "INSTANCE_SECRET_KEY"),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "INSTANCE_BASE_URL": "http://acme.example",
+            },
+            "INSTANCE_BASE_URL",
+        ),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "STRIPE_API_BASE": "http://stripe.example",
+            },
+            "STRIPE_API_BASE",
+        ),
+        (
+            {
+                "PROVIDER_FEDERATION_ENV": "",
+                "INSTANCE_SECRET_KEY": "x" * 60,
+                "STRIPE_SECRET_KEY": "sk_test_x",
+                "STRIPE_WEBHOOK_SECRET": ",",
+            },
+            "STRIPE_WEBHOOK_SECRET",
+        ),
+        ({"INSTANCE_TRUSTED_PROXIES": "many"}, "INSTANCE_TRUSTED_PROXIES"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
         ({"PROVIDER_TIME_ZONE": "Mars/Base"}, "PROVIDER_TIME_ZONE"),
         ({"INSTANCE_PLAN": "GOLD"}, "INSTANCE_PLAN"),
@@ -137,3 +165,8 @@ def test_a_setting_that_cannot_be_meant_stops_the_process(
         runpy.run_path(settings_module.__file__)
     assert variable in str(stopped.value)
     assert "0123456789abcdef" not in str(stopped.value)
+
+
+def test_the_folder_of_the_database_is_its_owners_alone(tmp_path: Path) -> None:
+    database_settings(Environment({}), tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0

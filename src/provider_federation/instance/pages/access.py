@@ -30,6 +30,8 @@ def page(permission: str, *, writes: bool = False) -> Callable[[View], View]:
     methods = (*_READS, "POST") if writes else _READS
 
     def decorate(view: View) -> View:
+        answered = told(view)
+
         @wraps(view)
         def guarded(request: HttpRequest, **arguments: object) -> HttpResponse:
             person = person_of(request)
@@ -39,7 +41,7 @@ def page(permission: str, *, writes: bool = False) -> Callable[[View], View]:
                 raise PermissionDenied
             if request.method not in methods:
                 return method_page(methods)
-            return _answered(view, request, arguments)
+            return answered(request, **arguments)
 
         return guarded
 
@@ -60,12 +62,18 @@ def to_sign_in(request: HttpRequest) -> HttpResponseRedirect:
     return HttpResponseRedirect(f"{reverse('sign_in')}?{urlencode({'next': wanted})}")
 
 
-def _answered(view: View, request: HttpRequest, arguments: dict[str, object]) -> HttpResponse:
-    try:
-        return view(request, **arguments)
-    except Problem as problem:
-        return problem_page(problem)
-    except OperationalError as error:
-        _log.warning("database unavailable", error=type(error).__name__)
-        sentence = "Nothing was changed. Wait a moment, then load this page again."
-        return error_page(503, "The database is busy", sentence)
+def told(view: View) -> View:
+    """A Problem from a service, or a database that is busy, becomes its page."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, **arguments: object) -> HttpResponse:
+        try:
+            return view(request, **arguments)
+        except Problem as problem:
+            return problem_page(problem)
+        except OperationalError as error:
+            _log.warning("database unavailable", error=type(error).__name__)
+            sentence = "Nothing was changed. Wait a moment, then load this page again."
+            return error_page(503, "The database is busy", sentence)
+
+    return answered

@@ -93,6 +93,8 @@ def close_enrolment(request: HttpRequest) -> HttpResponse:
 def revoke_key(request: HttpRequest) -> HttpResponse:
     """The key is named by `key`: in the address of the question, and again in the form."""
     key_id = (request.POST if request.method == "POST" else request.GET).get("key", "")
+    if "\0" in key_id:  # PostgreSQL cannot be asked for it
+        raise not_found("key")
     if request.method == "POST":
         services.revoke_key(key_id)
         _log.warning("key revoked by owner", key_id=key_id, by=signed_in(request).pk)

@@ -16,7 +16,7 @@ from provider_federation.instance.pages.forms import (
     NewPersonForm,
     RoleForm,
 )
-from provider_federation.instance.pages.throttle import count_try, forget_tries, too_many
+from provider_federation.instance.pages.throttle import address_of, count_try, forget_tries, too_many
 from provider_federation.instance.people import services
 from provider_federation.instance.people.models import Person
 from provider_federation.kit.logs import get_logger
@@ -147,7 +147,7 @@ def _set(form: NewPasswordForm, person: Person) -> Person | None:
 
 def _is_current(request: HttpRequest, form: ChangePasswordForm, person: Person) -> bool:
     """Guessed here as slowly as at the sign-in."""
-    address = str(request.META.get("REMOTE_ADDR", ""))
+    address = address_of(request)
     waiting = count_try(person.email, address)
     if waiting:
         form.add_error(None, too_many(waiting))

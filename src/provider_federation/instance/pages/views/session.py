@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 
-from provider_federation.instance.pages.access import page
+from provider_federation.instance.pages.access import page, told
 from provider_federation.instance.pages.errors import method_page
 from provider_federation.instance.pages.forms import SignInForm
-from provider_federation.instance.pages.throttle import count_try, forget_tries, too_many
+from provider_federation.instance.pages.throttle import address_of, count_try, forget_tries, too_many
 from provider_federation.instance.people.access import person_of
 from provider_federation.kit.logs import get_logger
 
@@ -21,6 +21,7 @@ _log = get_logger(__name__)
 
 
 @sensitive_post_parameters("password")
+@told
 def sign_in(request: HttpRequest) -> HttpResponse:
     """The one page for people who are not signed in. One sentence for every wrong combination."""
     if request.method not in {"GET", "HEAD", "POST"}:
@@ -53,7 +54,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def _try(request: HttpRequest, form: SignInForm) -> int:
     """Sign in, or put the reason into the form; how many seconds to wait, when that is the reason."""
     email, password = form.cleaned_data["email"], form.cleaned_data["password"]
-    address = str(request.META.get("REMOTE_ADDR", ""))
+    address = address_of(request)
     waiting = count_try(email, address)
     if waiting:
         form.add_error(None, too_many(waiting))
