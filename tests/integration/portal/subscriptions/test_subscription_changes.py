@@ -323,6 +323,8 @@ def test_the_first_month_costs_what_its_preview_says_tax_included(desk, grow, ap
     assert (upgrade["totalNowCents"], upgrade["taxNowCents"]) == (23_800, 3_800)
     assert (upgrade["amountNextCents"], upgrade["taxNextCents"]) == (35_343, 5_643)
     desk.change(pro, "ELITE", previewToken=upgrade["previewToken"])
+    revenue = api.get("/api/provider/billing/revenue?clientOrgId=org_ada&period=2026-03").json()["revenue"]
+    assert revenue["subscriptionRevenue"] == 9_700 + 20_000, "revenue is without tax"
     assert desk.change(pro, "PRO")["change"]["state"] == "scheduled"
     desk.go("2026-04-10T14:00:00")
     assert desk.totals() == [11_543, 23_800, 11_543], "the schedule keeps the tax rates"
