@@ -16,8 +16,10 @@ import pytest
 from provider_federation.instance.invoicing import services
 from provider_federation.instance.invoicing.models import (
     Alert,
+    Change,
     EventState,
     Invoice,
+    InvoiceLine,
     InvoiceStatus,
     LeadReservation,
     StripeEvent,
@@ -25,6 +27,7 @@ from provider_federation.instance.invoicing.models import (
 )
 from provider_federation.instance.invoicing.services.events import STRIPE_PATIENCE
 from provider_federation.instance.leads.models import Lead
+from provider_federation.instance.leads.services import set_eligible
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.money import Period
@@ -50,6 +53,13 @@ def restore_backup_from_before_sending(invoice: Invoice) -> None:
     Invoice.objects.filter(pk=invoice.pk).update(
         status=InvoiceStatus.DRAFT, sent_at=None, stripe_invoice_id=None, stripe_number=""
     )
+
+
+def forget_drafting(invoice: Invoice) -> None:
+    """The rows as they were before it was drafted."""
+    for rows in (StripeStep, Change, LeadReservation, InvoiceLine, Invoice):
+        rows.objects.all().delete()
+    assert not Invoice.objects.filter(pk=invoice.pk).exists()
 
 
 def broken_sending(stripe: Any, make_lead: MakeLead) -> Invoice:
@@ -79,6 +89,26 @@ def test_a_draft_that_stripe_has_already_is_not_voided_after_a_restored_backup(
     assert (refused.value.status, refused.value.code) == (409, "not_a_draft")
     assert LeadReservation.objects.count() == 1  # nobody can bill this lead a second time
     assert services.send_hosted_invoice(invoice.pk).stripe_invoice_id == invoice.stripe_invoice_id
+
+
+def test_a_lead_that_a_forgotten_invoice_bills_is_not_sent_again(stripe: Any, make_lead: MakeLead) -> None:
+    """The backup is from before the draft: the lead is free here, and on an invoice in Stripe."""
+    sent = services.send_hosted_invoice(draft(make_lead).pk)
+    forget_drafting(sent)
+    again = draft_again()
+    with pytest.raises(Problem) as refused:
+        services.send_hosted_invoice(again.pk)
+    assert (refused.value.status, refused.value.code) == (409, "lead_already_billed")
+    assert stripe.account.list_invoices(metadata={"pf_key": again.reference}) == []
+    stripe.account.void_invoice(sent.stripe_invoice_id, idempotency_key=secrets.token_hex(8))
+    assert services.send_hosted_invoice(again.pk).status == InvoiceStatus.OPEN
+
+
+def test_what_a_forgotten_invoice_does_not_hold_is_sent(stripe: Any, make_lead: MakeLead) -> None:
+    sent = services.send_hosted_invoice(draft(make_lead).pk)
+    forget_drafting(sent)
+    set_eligible(Lead.objects.get().pk, eligible=False)
+    assert services.send_hosted_invoice(draft(make_lead).pk).status == InvoiceStatus.OPEN
 
 
 @pytest.mark.parametrize("paid", [False, True])

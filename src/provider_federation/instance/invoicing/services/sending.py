@@ -8,6 +8,7 @@ from provider_federation.instance.invoicing.queries import get_invoice
 from provider_federation.instance.invoicing.services import account
 from provider_federation.instance.invoicing.services.alerts import raise_alert
 from provider_federation.instance.invoicing.services.journal import TableJournal
+from provider_federation.instance.invoicing.services.looking import refuse_billed_before
 from provider_federation.instance.invoicing.services.merging import merge
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
@@ -27,7 +28,8 @@ _STRIPE_SECONDS = 20.0
 def send_hosted_invoice(invoice_id: int) -> Invoice:
     """The invoice as it stands after it was sent; a second call answers the same one and asks Stripe nothing.
 
-    Call outside of any transaction. Problems: 404 `not_found`; 409 `invoice_void`, `sending_in_progress`; 503
+    Call outside of any transaction. Problems: 404 `not_found`; 409 `invoice_void`, `sending_in_progress`,
+    `lead_already_billed` (in Stripe, by an invoice that this database has forgotten); 503
     `stripe_not_configured`; 502 or 503 `stripe_…`. After any of them, or a crash, call again: what was done
     is found.
     """
@@ -43,6 +45,8 @@ def send_hosted_invoice(invoice_id: int) -> Invoice:
             raise Problem(409, "invoice_void", f"Invoice {invoice.number} is void; draft its leads again.")
         patience = Patience(tries=3, seconds=_STRIPE_SECONDS)
         try:
+            if "invoice" not in TableJournal().load(invoice.reference):
+                refuse_billed_before(stripe_account, invoice)
             placed = place_invoice(
                 stripe_account, _order(invoice), TableJournal(), now=clock.now, patience=patience
             )

@@ -10,6 +10,7 @@ from provider_federation.instance.invoicing.models import Invoice, InvoiceStatus
 from provider_federation.instance.invoicing.queries import get_invoice
 from provider_federation.instance.invoicing.services import account
 from provider_federation.instance.invoicing.services.journal import TableJournal
+from provider_federation.instance.invoicing.services.looking import invoices_there
 from provider_federation.kit import clock
 from provider_federation.kit.problem import Problem
 from provider_federation.stripe_account import StripeFailed, StripeInvoice
@@ -79,9 +80,4 @@ def _in_stripe(invoice: Invoice) -> list[StripeInvoice]:
     stripe = account.open_account()
     if begun is not None and begun.result_id is not None:
         return [stripe.retrieve_invoice(begun.result_id)]
-    customers = stripe.list_customers(
-        metadata={"pf_customer": invoice.customer.reference}, email=invoice.customer.email
-    )
-    mine = {account.ORDER_KEY: invoice.reference}
-    found = [one for who in customers for one in stripe.list_invoices(customer_id=who.id, metadata=mine)]
-    return [one for one in found if one.status != InvoiceStatus.VOID]
+    return invoices_there(stripe, invoice)
