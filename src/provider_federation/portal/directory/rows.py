@@ -59,7 +59,7 @@ def store_check(
     """
     with transaction.atomic():
         instance = locked(instance_id, None)
-        if target is not None and not _still_meant(instance, target):
+        if target is not None and not is_still_meant(instance, target):
             return instance
         news = instance.check_code != check.code
         instance.checked_at, instance.check_ok = clock.now(), check.ok
@@ -81,7 +81,8 @@ def store_check(
     return instance
 
 
-def _still_meant(instance: Instance, target: Target) -> bool:
+def is_still_meant(instance: Instance, target: Target) -> bool:
+    """Is `target` where the instance lives, and its key the one in use?"""
     key = instance.keys.filter(status=KeyStatus.IN_USE).first()
     return instance.base_url == target.base_url and (
         target.key is None or (key and key.key_id) == target.key.id

@@ -67,6 +67,15 @@ class Finding:
         return cls(ok=False, kind=OutcomeKind.INTERNAL, code=code, sentence=sentence)
 
 
+class Stopped(Exception):
+    """Raised by `Ask` instead of a further write: the run or the instance is no longer what it was."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.sentence = sentence
+
+
 async def preview(ask: Ask, target: Target, params: RunParams, key: str, subject: str) -> Finding:  # noqa: ARG001  one signature for all
     """Billable leads in a window: `{count, totalCents, currency, window, lines}`, the first lines only."""
     outcome = await ask(target, Call("GET", "/api/billing/preview", query=params.window()))
@@ -110,8 +119,7 @@ async def send(ask: Ask, target: Target, params: RunParams, key: str, subject: s
     """Send one invoice (`subject`), or every draft there is, each with an idempotency key of its own.
 
     `{sent, sentCount, failed, failedCount}`. The deciding outcome is the first failure, so that a retry
-    takes it up again;
-    what was sent is no draft any more and is not sent twice.
+    takes it up again; what was sent is no draft any more and is not sent twice. `Stopped` ends it between two.
     """
     if subject:
         ids, listed = [subject], None
@@ -122,29 +130,39 @@ async def send(ask: Ask, target: Target, params: RunParams, key: str, subject: s
     sent: list[dict[str, Any]] = []
     failed: list[tuple[str, Outcome]] = []
     last: Outcome | None = listed
+    stopped: Stopped | None = None
     for invoice_id in ids:
-        last = await _patiently(ask, target, _send_call(invoice_id, key))
+        try:
+            last = await _patiently(ask, target, _send_call(invoice_id, key))
+        except Stopped as stop:
+            stopped = stop
+            break
         if isinstance(last, Answered):
             sent.append({"id": invoice_id, **_stripe_line(last.data)})
         else:
             failed.append((invoice_id, last))
             if not _others_may_work(last):
                 break
-    # One whose fate is unknown decides over the refused: a retry then repeats it under the same key.
+    assert last is not None  # there was a list or at least one id
+    return _sent(sent, failed, last, stopped)
+
+
+def _sent(
+    sent: list[dict[str, Any]], failed: list[tuple[str, Outcome]], last: Outcome, stopped: Stopped | None
+) -> Finding:
+    """One whose fate is unknown decides over the refused: a retry then repeats it under the same key."""
+    result = {
+        "sent": sent[:_SHOWN],
+        "sentCount": len(sent),
+        "failedCount": len(failed),
+        "failed": [
+            {"id": one, "code": out.code, "error": _clip(out.sentence)} for one, out in failed[:_SHOWN]
+        ],
+    }
     unknown = [outcome for _id, outcome in failed if _kind(outcome) != OutcomeKind.REFUSED]
-    deciding = next(iter(unknown), failed[0][1] if failed else last)
-    assert deciding is not None  # there was a list or at least one id
-    return Finding.of(
-        deciding,
-        {
-            "sent": sent[:_SHOWN],
-            "sentCount": len(sent),
-            "failedCount": len(failed),
-            "failed": [
-                {"id": one, "code": out.code, "error": _clip(out.sentence)} for one, out in failed[:_SHOWN]
-            ],
-        },
-    )
+    if stopped and not unknown:
+        return Finding(False, OutcomeKind.SKIPPED, stopped.code, stopped.sentence, result)
+    return Finding.of(next(iter(unknown), failed[0][1] if failed else last), result)
 
 
 ACTIONS: Mapping[str, Callable[[Ask, Target, RunParams, str, str], Awaitable[Finding]]] = {

@@ -20,8 +20,9 @@ from provider_federation.kit.problem import Problem
 from provider_federation.kit.text import clean_text
 from provider_federation.portal.directory.models import Instance
 from provider_federation.portal.directory.queries import target_of
+from provider_federation.portal.directory.rows import is_still_meant
 from provider_federation.portal.directory.services import probe, store_check
-from provider_federation.portal.fleet.actions import ACTIONS, WRITES, Finding
+from provider_federation.portal.fleet.actions import ACTIONS, WRITES, Ask, Finding, Stopped
 from provider_federation.portal.fleet.driving import in_database, run_each
 from provider_federation.portal.fleet.models import (
     UNFINISHED,
@@ -35,10 +36,14 @@ from provider_federation.portal.fleet.models import (
 from provider_federation.portal.fleet.schemas import RunParams
 from provider_federation.portal.fleet.services import settle_run
 from provider_federation.portal.fleet.sync import note_failure, request_sync, sync_instance
-from provider_federation.portal.shim import Shim, Target
+from provider_federation.portal.shim import Call, Outcome, Shim, Target
 
 _log = get_logger(__name__)
 _DISABLED = "This instance was disabled before its turn came; enable it first."
+_CANCELLED = "The run was cancelled; the invoices that were left are not sent."
+_CHANGED = (
+    "The instance was disabled, moved or given another key meanwhile; what was left is sent by a retry."
+)
 _INTERNAL = "Something went wrong on the portal's side; its log says what."
 
 
@@ -133,7 +138,8 @@ async def _find_out(shim: Shim, call: FleetCall) -> Finding:
         if call.run.action == Action.CHECK:
             return await _check(shim, target, call)
         params = RunParams.model_validate(call.run.params)
-        return await ACTIONS[call.run.action](shim.call, target, params, call.idempotency_key, call.subject)
+        ask = _watched(shim, call)
+        return await ACTIONS[call.run.action](ask, target, params, call.idempotency_key, call.subject)
     except Problem as problem:
         return Finding.internal(problem.code, problem.message)
     except DatabaseError:
@@ -141,6 +147,30 @@ async def _find_out(shim: Shim, call: FleetCall) -> Finding:
     except Exception:  # noqa: BLE001  whatever it was, it is logged and spoils this call only
         _log.exception("fleet call failed on our side", run=str(call.run_id), instance=call.instance.name)
         return Finding.internal("internal_error", _INTERNAL)
+
+
+def _watched(shim: Shim, call: FleetCall) -> Ask:
+    """The shim's call, with a look before each further write: many drafts take hours at a slow instance, and who
+    cancels the run, disables or moves the instance or revokes its key means now. A repeat of a write goes through.
+    """
+    begun: set[str] = set()
+
+    async def ask(target: Target, wanted: Call) -> Outcome:
+        if wanted.write:
+            if begun and wanted.idempotency_key not in begun:
+                await in_database(_stop_if_changed)(call, target)
+            begun.add(wanted.idempotency_key)
+        return await shim.call(target, wanted)
+
+    return ask
+
+
+def _stop_if_changed(call: FleetCall, target: Target) -> None:
+    if FleetRun.objects.filter(pk=call.run_id, status=RunStatus.CANCELLED).exists():
+        raise Stopped("run_cancelled", _CANCELLED)
+    instance = Instance.objects.filter(pk=call.instance_id, enabled=True).first()
+    if instance is None or not is_still_meant(instance, target):
+        raise Stopped("instance_changed", _CHANGED)
 
 
 async def _check(shim: Shim, target: Target, call: FleetCall) -> Finding:

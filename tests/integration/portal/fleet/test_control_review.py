@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,11 +16,12 @@ from provider_federation.kit import clock
 from provider_federation.portal import worker
 from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.directory.checks import Check
-from provider_federation.portal.directory.models import Instance
-from provider_federation.portal.fleet import actions, execution, services, sync
+from provider_federation.portal.directory.models import Instance, InstanceKey
+from provider_federation.portal.fleet import actions, driving, execution, services, sync
+from provider_federation.portal.fleet.driving import in_database
 from provider_federation.portal.fleet.models import FleetCall, OutcomeKind, SyncState
 from provider_federation.portal.fleet.schemas import RemoteInvoice, RunParams
-from provider_federation.portal.shim import Answered, Call, Outcome, RefusedThere, Target, TimedOut
+from provider_federation.portal.shim import Answered, Call, Outcome, RefusedThere, Shim, Target, TimedOut
 
 ACTOR = "operator:ada@example.com"
 
@@ -129,7 +130,6 @@ def test_a_check_of_the_old_address_says_nothing_of_the_new(fleet, monkeypatch):
     run = services.start_run(ACTOR, "check", [instance])
 
     async def meanwhile(_shim: Any, target: Target) -> Check:
-        from provider_federation.portal.fleet.driving import in_database
 
         def move() -> None:
             Instance.objects.filter(pk=instance.pk).update(base_url="http://127.0.0.1:9")
@@ -168,3 +168,50 @@ def test_what_cannot_be_read_is_one_line(terminal, db, line):
     said = terminal(line)
     assert said.code == 2
     assert "Traceback" not in said.err
+
+
+def meanwhile_after_the_first_write(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """`happens` while the answer to the first write is on its way."""
+    left = iter([happens])
+
+    class Interrupted(Shim):
+        async def call(self, target: Target, call: Call) -> Outcome:
+            outcome = await super().call(target, call)
+            if call.write and (now := next(left, None)):
+                await in_database(now)()
+            return outcome
+
+    monkeypatch.setattr(driving, "Shim", Interrupted)
+
+
+def test_a_cancelled_run_sends_no_further_invoice(fleet, monkeypatch):
+    [(fake, instance)] = fleet("ada")
+    for cents in (100, 200, 300):
+        fake.add_invoice(cents)
+    run = services.start_run(ACTOR, "send", [instance])
+    meanwhile_after_the_first_write(monkeypatch, lambda: services.cancel_run(ACTOR, run.pk))
+    execution.work_on_calls(run.pk, [FleetCall.objects.get().pk])
+    call = FleetCall.objects.get()
+    assert fake.effects == {"send 1": 1}
+    assert (call.status, call.outcome, call.code) == ("failed", "skipped", "run_cancelled")
+    assert call.result["sentCount"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: Instance.objects.update(enabled=False),
+        lambda: Instance.objects.update(base_url="https://elsewhere.example"),
+        lambda: InstanceKey.objects.update(status="revoked", retired_at=clock.now()),
+    ],
+    ids=["disabled", "moved", "key revoked"],
+)
+def test_nothing_more_is_sent_to_an_instance_that_was_changed_meanwhile(fleet, monkeypatch, change):
+    [(fake, instance)] = fleet("ada")
+    for cents in (100, 200, 300):
+        fake.add_invoice(cents)
+    run = services.start_run(ACTOR, "send", [instance])
+    meanwhile_after_the_first_write(monkeypatch, change)
+    execution.work_on_calls(run.pk, [FleetCall.objects.get().pk])
+    assert fake.effects == {"send 1": 1}
+    assert FleetCall.objects.get().code == "instance_changed"
