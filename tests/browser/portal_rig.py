@@ -156,11 +156,12 @@ class Visitor:
 
     def sign_in(self, email: str) -> None:
         """By the form the first time, by its session after that."""
-        if email in SESSIONS:
-            self.page.context.add_cookies(SESSIONS[email])
+        here = f"{self.base} {email}"
+        if here in SESSIONS:
+            self.page.context.add_cookies(SESSIONS[here])
             return
         self.fill_sign_in(email)
-        SESSIONS[email] = self.page.context.cookies()
+        SESSIONS[here] = self.page.context.cookies()
 
     def fill_sign_in(self, email: str) -> None:
         self.open("/accounts/login/")

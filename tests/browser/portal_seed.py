@@ -6,6 +6,7 @@ Imported by the page tests; run as a program it fills the database of DATABASE_U
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 from datetime import datetime, timedelta
@@ -411,7 +412,7 @@ def _events() -> Any:
             type="invoice.paid" if at % 2 else "customer.subscription.updated",
             livemode=False,
             object_id=f"in_{at}",
-            payload="{}",
+            payload=json.dumps({"data": {"object": {"id": f"in_{at}", "status": "open"}}}),
             received_at=_now() - timedelta(minutes=at),
             attempts=1,
             state=state,
