@@ -12,7 +12,7 @@ from provider_federation.cli.billing import app as billing
 from provider_federation.cli.corrections import app as invoice
 from provider_federation.cli.portal_instances import app as instance
 from provider_federation.cli.portal_people import token, user
-from provider_federation.cli.portal_shell import load_portal, stop
+from provider_federation.cli.portal_shell import actor, load_portal, stop
 from provider_federation.cli.receivables import dunning, statement, sweep
 from provider_federation.cli.reconcile import reconcile
 from provider_federation.cli.subscriptions import app as subscriptions
@@ -105,6 +105,26 @@ def new_master_key(
     if not key_id.isalnum():
         stop("The id of a master key has letters and digits only.")
     print(f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}")
+
+
+@app.command()
+def reseal() -> None:
+    """Seal every secret with the first of PORTAL_MASTER_KEYS, so that the others can go; exits 1 when one cannot be
+    opened. Restart every process with the new key first, so that none seals with an old one any more.
+    """
+    load_portal()
+    from django.conf import settings
+
+    from provider_federation.portal.audit.services import Kind, record
+    from provider_federation.portal.directory.keys import reseal_keys
+    from provider_federation.portal.operators.resealing import reseal_factors
+
+    resealed, unreadable, seen = map(sum, zip(reseal_keys(), reseal_factors(), strict=True))
+    record(Kind.RESEALED, actor(), "portal:secrets", changed=resealed, unreadable=unreadable)
+    print(f"{resealed} secrets sealed with the master key {next(iter(settings.MASTER_KEYS))}; {seen} in all.")
+    if unreadable:
+        print(f"{unreadable} secrets cannot be opened with the master keys at hand.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command("check-audit")

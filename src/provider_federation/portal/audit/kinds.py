@@ -19,6 +19,7 @@ class Kind(StrEnum):
     MFA_CHANGED = "operator.mfa_changed"
     TOKEN_MADE = "token.made"  # noqa: S105  the name of an event
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  the name of an event
+    RESEALED = "portal.resealed"
     # directory
     INSTANCE_ADDED = "instance.added"
     INSTANCE_EDITED = "instance.edited"

@@ -95,6 +95,27 @@ def open_key(row: InstanceKey, instance: Instance) -> Key:
     return _protocol_key(row, instance, _box().open(row.sealed, row.row))
 
 
+def reseal_keys() -> tuple[int, int, int]:
+    """Seal every secret with the first master key, so that an older one can be taken away: how many were changed,
+    cannot be opened, and are there.
+    """
+    changed = unreadable = seen = 0
+    for pk in InstanceKey.objects.order_by("pk").values_list("pk", flat=True):
+        row = InstanceKey.objects.get(
+            pk=pk
+        )  # a sealed value never changes but here, so that no lock is needed
+        try:
+            anew = _box().reseal(row.sealed, row.row)
+        except CannotOpen:
+            unreadable += 1
+        else:
+            changed += anew != row.sealed and InstanceKey.objects.filter(pk=pk, sealed=row.sealed).update(
+                sealed=anew
+            )
+        seen += 1
+    return changed, unreadable, seen
+
+
 def usable_key(row: InstanceKey | None, instance: Instance) -> tuple[Key | None, str]:
     """The key, or None and the reason for people."""
     if row is None:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from provider_federation.kit.secrets import SecretBox
 
-_ROW = "mfa.Authenticator"
+SEALED_FOR = "mfa.Authenticator"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -32,10 +32,10 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no typ
     """TOTP seeds and recovery seeds lie sealed in the database."""
 
     def encrypt(self, text: str) -> str:
-        return SecretBox(settings.MASTER_KEYS).seal(text.encode(), _ROW)
+        return SecretBox(settings.MASTER_KEYS).seal(text.encode(), SEALED_FOR)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return SecretBox(settings.MASTER_KEYS).open(encrypted_text, _ROW).decode()
+        return SecretBox(settings.MASTER_KEYS).open(encrypted_text, SEALED_FOR).decode()
 
     def get_totp_issuer(self) -> str:
         return "Provider Portal"

@@ -1,0 +1,42 @@
+"""Second factors under the newest master key, so that an older one can be taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.db import transaction
+
+from provider_federation.kit.secrets import CannotOpen, SecretBox
+from provider_federation.portal.operators.adapters import SEALED_FOR
+
+_SEALED = (
+    "secret",
+    "seed",
+)  # what allauth encrypts of a factor's data: a TOTP secret, the recovery codes' seed
+
+
+def reseal_factors() -> tuple[int, int, int]:
+    """Seal every factor's secret with the first master key: how many were changed, cannot be opened, and are there."""
+    changed = unreadable = seen = 0
+    for pk in Authenticator.objects.order_by("pk").values_list("pk", flat=True):
+        with transaction.atomic():
+            row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+            names = [name for name in _SEALED if row is not None and name in row.data]
+            try:
+                changed += _reseal(row, names)
+            except CannotOpen:
+                unreadable += len(names)
+            seen += len(names)
+    return changed, unreadable, seen
+
+
+def _reseal(row: Any, names: list[str]) -> int:
+    box = SecretBox(settings.MASTER_KEYS)
+    anew = {name: box.reseal(row.data[name], SEALED_FOR) for name in names}
+    changed = [name for name in names if anew[name] != row.data[name]]
+    if changed:
+        row.data = {**row.data, **anew}
+        row.save(update_fields=["data"])
+    return len(changed)
