@@ -32,10 +32,9 @@ def count_try(email: str, address: str) -> int:
 def forget_tries(email: str, address: str) -> None:
     """After a good sign-in: the account's count from this address starts anew, and this try was no failure."""
     own, *shared = _subjects(email, address)
-    SignInTries.objects.filter(subject=own).delete()
-    for (
-        subject
-    ) in shared:  # one row at a time: two rows in one statement could wait for `count_try` in a circle
+    # Not deleted: a try under way would miss its row. One row at a time: two could wait for `count_try` in a circle.
+    SignInTries.objects.filter(subject=own).update(tries=0)
+    for subject in shared:
         SignInTries.objects.filter(subject=subject, tries__gt=0).update(tries=F("tries") - 1)
     SignInTries.objects.filter(since__lt=clock.now() - _KEPT).delete()
 
@@ -67,8 +66,9 @@ def _digest(kind: str, value: str) -> str:
 
 
 def _count(subject: str, most: int, now: datetime) -> int:
-    SignInTries.objects.get_or_create(subject=subject, defaults={"since": now})
-    row = SignInTries.objects.select_for_update().get(subject=subject)
+    row, _made = SignInTries.objects.select_for_update().get_or_create(
+        subject=subject, defaults={"since": now}
+    )
     if now - row.since >= WINDOW:
         row.tries, row.since = 0, now
     row.tries += 1

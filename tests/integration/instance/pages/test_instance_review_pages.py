@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.services import add_customer
+from provider_federation.instance.pages import throttle
+from provider_federation.instance.pages.models import SignInTries
 from provider_federation.instance.pages.views import session
 from provider_federation.kit import clock
 
@@ -79,3 +82,17 @@ def test_customers_with_many_leads_and_invoices_are_counted_without_multiplying_
     rows = {row.name: (row.lead_count, row.invoice_count) for row, _ in page.context["rows"]}
     assert rows == {"C0": (123, 77), "C1": (123, 77), "C2": (123, 0)}
     assert not any(query["sql"].count("JOIN") > 1 for query in queries)
+
+
+def test_many_who_sign_in_at_once_do_not_stumble_over_each_other(transactional_db: None) -> None:
+    def sign_in_often(number: int) -> None:
+        try:
+            for _ in range(12):
+                throttle.count_try(f"u{number % 2}@x.example", "203.0.113.9")
+                throttle.forget_tries(f"u{number % 2}@x.example", "203.0.113.9")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(sign_in_often, range(6)))
+    assert max(SignInTries.objects.values_list("tries", flat=True)) <= 6
