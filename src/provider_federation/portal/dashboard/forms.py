@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator
 
 from provider_federation.money import PLANS, format_amount, round_half_up, to_decimal
 from provider_federation.money.amount import EXPONENTS
@@ -78,6 +79,7 @@ class TokenForm(forms.Form):
         label="Valid until",
         required=False,
         widget=_DAY,
+        validators=[MaxValueValidator(date(9000, 1, 1))],
         help_text="The last day, in UTC. Empty: until revoked.",
     )
 

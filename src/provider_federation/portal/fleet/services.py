@@ -47,7 +47,7 @@ def start_run(
     `idempotency_mismatch` when they ask for something else. Problem 400 `invalid_field`, `no_instances`.
     """
     chosen = list({instance.pk: instance for instance in instances}.values())
-    wanted = _params(action, params, len(chosen))
+    wanted = checked_params(action, params, len(chosen))
     key = hashlib.sha256(f"{actor}\n{request_key}".encode()).hexdigest() if request_key else None
     if key and (earlier := FleetRun.objects.filter(request_key=key).first()):
         return _same(earlier, action, wanted, chosen)
@@ -144,7 +144,8 @@ def _new_run(
     return run
 
 
-def _params(action: str, params: RunParams | Mapping[str, Any] | None, instances: int) -> RunParams:
+def checked_params(action: str, params: RunParams | Mapping[str, Any] | None, instances: int) -> RunParams:
+    """What `start_run` makes of them for so many instances. Problem 400 `invalid_field`, `no_instances`."""
     if action not in Action.values:
         raise Problem(
             400, "invalid_field", f"The action must be one of {', '.join(Action.values)}.", field="action"

@@ -48,6 +48,24 @@ def hidden_fields(text: str) -> dict[str, list[str]]:
     return fields
 
 
+def test_who_joined_since_the_confirmation_is_confirmed_too(admin, seeded):
+    Instance.objects.filter(pk=ids(seeded, 0)[0]).update(enabled=False)
+    shown = admin.post(NEW_RUN, {"action": "send", "all": "1"}).content.decode()
+    Instance.objects.update(enabled=True)
+    before = FleetRun.objects.count()
+    again = admin.post(NEW_RUN, hidden_fields(shown)).content.decode()
+    assert FleetRun.objects.count() == before
+    assert "changed" in again
+    assert admin.post(NEW_RUN, hidden_fields(again)).status_code == 302
+    assert FleetRun.objects.count() == before + 1
+
+
+def test_a_token_until_the_end_of_the_calendar_is_a_word_at_its_field(admin):
+    answer = admin.post("/operators/tokens/add/", {"name": "t", "role": "support", "expires": "9999-12-31"})
+    assert answer.status_code == 200
+    assert not ApiToken.objects.exists()
+
+
 def test_a_preview_starts_at_once_and_leads_to_its_run(admin, seeded):
     answer = admin.post(NEW_RUN, {"action": "preview", "instance": ids(seeded, 0, 1), "range": "d7"})
     run = FleetRun.objects.get(created_at__gt=seeded["run"].created_at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from typing import Any
 
@@ -91,7 +93,8 @@ def new_run(request: HttpRequest) -> HttpResponse:
         return _chooser(request)
     try:
         action, instances, params = _asked(request)
-        if action in CHANGES_SOMETHING and "confirmed" not in request.POST:
+        services.checked_params(action, params, len(instances))
+        if action in CHANGES_SOMETHING and request.POST.get("confirmed") != _seal(action, instances, params):
             return _confirmation(request, action, instances, params)
         key = words(request.POST, "request_key", 64)
         run = services.start_run(actor(request), action, instances, params, request_key=key)
@@ -155,6 +158,8 @@ def _chooser(request: HttpRequest) -> HttpResponse:
 def _confirmation(
     request: HttpRequest, action: str, instances: list[Instance], params: RunParams
 ) -> HttpResponse:
+    if "confirmed" in request.POST:
+        messages.warning(request, "What this acts on has changed in the meantime; look at it again.")
     back = reverse("instance", args=[instances[0].pk]) if len(instances) == 1 else reverse("instances")
     return page(
         request,
@@ -167,9 +172,16 @@ def _confirmation(
         params=params,
         consequences=consequences(action, params, len(instances)),
         request_key=str(uuid.uuid4()),
+        confirmed=_seal(action, instances, params),
         back=back,
         fields=[(name, value) for name, values in request.POST.lists() for value in values if _kept(name)],
     )
+
+
+def _seal(action: str, instances: list[Instance], params: RunParams) -> str:
+    """What a confirmation is of: whoever is enabled a moment later has not been confirmed with "all"."""
+    what = [action, params.stored(), sorted(str(instance.pk) for instance in instances if instance.enabled)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _kept(name: str) -> bool:
