@@ -117,7 +117,7 @@ def reseal() -> None:
 
     from provider_federation.portal.audit.services import Kind, record
     from provider_federation.portal.directory.keys import reseal_keys
-    from provider_federation.portal.operators.resealing import reseal_factors
+    from provider_federation.portal.operators.factors import reseal_factors
 
     resealed, unreadable, seen = map(sum, zip(reseal_keys(), reseal_factors(), strict=True))
     record(Kind.RESEALED, actor(), "portal:secrets", changed=resealed, unreadable=unreadable)

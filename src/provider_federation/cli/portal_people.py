@@ -69,6 +69,18 @@ def user_role(
     print(f"{email} is {role}{'' if stays else ', and may not sign in'}.")
 
 
+@user.command("forget-factors")
+def user_forget_factors(email: str) -> None:
+    """For an operator who lost the device and the recovery codes: sign-in asks for the password alone, until they
+    set up another second factor.
+    """
+    load_portal()
+    from provider_federation.portal.operators.factors import forget_factors
+
+    forgotten = forget_factors(_operator(email).pk, actor=actor())
+    print(f"{forgotten} second factors of {email} are forgotten.")
+
+
 @token.command("make")
 def token_make(
     name: str,

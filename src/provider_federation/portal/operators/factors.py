@@ -1,4 +1,4 @@
-"""Second factors under the newest master key, so that an older one can be taken away."""
+"""Second factors, past allauth's own pages: sealed anew under another master key, or forgotten when they are lost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import transaction
 
+from provider_federation.kit.problem import not_found
 from provider_federation.kit.secrets import CannotOpen, SecretBox
+from provider_federation.portal.audit.services import Kind, record
 from provider_federation.portal.operators.adapters import SEALED_FOR
+from provider_federation.portal.operators.models import Operator
 
 _SEALED = (
     "secret",
@@ -30,6 +33,22 @@ def reseal_factors() -> tuple[int, int, int]:
                 unreadable += len(names)
             seen += len(names)
     return changed, unreadable, seen
+
+
+def forget_factors(operator_id: int, *, actor: str) -> int:
+    """For somebody who lost the device and the recovery codes: the password alone signs in until they set up another.
+
+    How many factors there were. Problem 404.
+    """
+    with transaction.atomic():
+        operator = Operator.objects.select_for_update().filter(pk=operator_id).first()
+        if operator is None:
+            raise not_found("operator")
+        factors = list(Authenticator.objects.filter(user=operator).values_list("type", flat=True))
+        Authenticator.objects.filter(user=operator).delete()
+        if factors:
+            record(Kind.MFA_CHANGED, actor, f"operator:{operator.email}", forgotten=sorted(factors))
+    return len(factors)
 
 
 def _reseal(row: Any, names: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A new master key takes over: what the old one sealed is sealed anew, so that the old one can go."""
+"""Second factors and signing keys: sealed anew under a new master key; forgotten when the device is lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from provider_federation.portal.audit.models import AuditEvent
 from provider_federation.portal.directory.keys import NewKey, open_key, seal_key
 from provider_federation.portal.directory.models import Instance, InstanceKey
 from provider_federation.portal.operators import services
+from provider_federation.portal.operators.models import Operator
 
 pytestmark = pytest.mark.django_db
 OLD, NEW = ({name: secrets.token_bytes(32)} for name in ("old", "new"))
@@ -63,3 +64,16 @@ def test_what_no_master_key_opens_is_said_and_left(terminal, instance, settings)
     said = terminal("portal reseal")
     assert (said.code, said.err.strip()) == (1, "3 secrets cannot be opened with the master keys at hand.")
     assert InstanceKey.objects.get().sealed == before
+
+
+def test_an_operator_who_lost_the_device_gets_in_again(terminal, instance):
+    ada = Operator.objects.get()
+    assert (
+        terminal("portal user forget-factors ada@example.com").out
+        == "2 second factors of ada@example.com are forgotten.\n"
+    )
+    assert not Authenticator.objects.filter(user=ada).exists()
+    event = AuditEvent.objects.get(kind="operator.mfa_changed")
+    assert event.actor.startswith("cli:")
+    assert event.facts == {"forgotten": ["recovery_codes", "totp"]}
+    assert terminal("portal user forget-factors eve@example.com").code == 2
