@@ -30,8 +30,7 @@ def page(permission: str, *, writes: bool = False) -> Callable[[View], View]:
     methods = (*_READS, "POST") if writes else _READS
 
     def decorate(view: View) -> View:
-        answered = told(view)
-
+        @told
         @wraps(view)
         def guarded(request: HttpRequest, **arguments: object) -> HttpResponse:
             person = person_of(request)
@@ -41,7 +40,7 @@ def page(permission: str, *, writes: bool = False) -> Callable[[View], View]:
                 raise PermissionDenied
             if request.method not in methods:
                 return method_page(methods)
-            return answered(request, **arguments)
+            return view(request, **arguments)
 
         return guarded
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from provider_federation.instance.invoicing.models import Invoice
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.services import add_customer
-from provider_federation.instance.pages import throttle
+from provider_federation.instance.pages import access, throttle
 from provider_federation.instance.pages.models import SignInTries
 from provider_federation.instance.pages.views import session
 from provider_federation.kit import clock
@@ -35,6 +35,16 @@ def test_signing_in_while_the_database_is_busy_is_a_503(
 
     monkeypatch.setattr(session, "count_try", busy)
     assert sign_in(clients["nobody"], "owner@x.example", PASSWORD).status_code == 503
+
+
+def test_a_page_whose_reader_cannot_be_looked_up_is_a_503(
+    owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_request: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(access, "person_of", away)
+    assert owner.get("/").status_code == 503
 
 
 def test_behind_a_proxy_one_guesser_does_not_lock_out_the_others(
