@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Case, Count, Q, Sum, When
 
 from provider_federation.instance.invoicing.models import (
     Alert,
@@ -96,8 +96,11 @@ def billed_by_customer(customers: Sequence[int]) -> dict[int, Sums]:
 
 
 def open_alerts(limit: int) -> list[Alert]:
-    """The latest first."""
-    return list(Alert.objects.order_by("-last_at", "-pk")[:limit])
+    """The latest first; invoices that are not ours come behind everything else, for a client whose Stripe account
+    bills others as well has one alert for each of them.
+    """
+    strangers = Case(When(kind="unknown_invoice", then=1), default=0)
+    return list(Alert.objects.order_by(strangers, "-last_at", "-pk")[:limit])
 
 
 def stuck_events(limit: int) -> list[StripeEvent]:

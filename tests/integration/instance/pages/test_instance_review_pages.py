@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from provider_federation.instance.invoicing.models import Invoice
+from provider_federation.instance.invoicing.services import raise_alert
 from provider_federation.instance.leads.models import Lead
 from provider_federation.instance.leads.services import add_customer
 from provider_federation.instance.pages import access, throttle
@@ -106,3 +107,10 @@ def test_many_who_sign_in_at_once_do_not_stumble_over_each_other(transactional_d
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(sign_in_often, range(6)))
     assert max(SignInTries.objects.values_list("tries", flat=True)) <= 6
+
+
+def test_invoices_of_strangers_do_not_hide_what_needs_a_person(owner: Client) -> None:
+    raise_alert("void_here_only", "INV-000001", "It lives in Stripe.")
+    for number in range(6):
+        raise_alert("unknown_invoice", f"cus_{number}", "Stripe reports an invoice of somebody else.")
+    assert "It lives in Stripe." in owner.get("/").content.decode()
