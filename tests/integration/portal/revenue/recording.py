@@ -62,10 +62,10 @@ class Recorded:
     def list_payments(self, *, intent_id: str) -> Any:
         return [one for one in self.now.payments if one.intent_id == intent_id]
 
-    def list_refunds(self, *, intent_id: str | None = None, since: Any = None) -> Any:
+    def list_refunds(self, *, intent_id: str | None = None, since: Any = None, most: int = 0) -> Any:
         return [one for one in self.now.refunds.values() if intent_id in {None, one.intent_id}]
 
-    def list_credit_notes(self, *, since: Any = None) -> Any:
+    def list_credit_notes(self, *, since: Any = None, most: int = 0) -> Any:
         return list(self.now.notes.values())
 
     def list_subscriptions(self, *, status: str, most: int) -> Any:
