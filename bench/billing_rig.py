@@ -156,7 +156,7 @@ class Portal:
         from provider_federation.portal.revenue.periods import month
 
         self._number += 1
-        label = f"{2020 + (self._number - 1) // 2}-{1 + 6 * ((self._number - 1) % 2):02d}"
+        label = f"{2010 + (self._number - 1) // 2}-{1 + 6 * ((self._number - 1) % 2):02d}"
         Instance.objects.update(enabled=False)
         chosen = self._instances[:clients]
         Instance.objects.filter(pk__in=[one.pk for one in chosen]).update(enabled=True)

@@ -7,7 +7,6 @@ whoever meets anything else (a refusal, no answer, another worker) steps aside w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,11 +21,6 @@ from provider_federation.stripe_account.shapes import StripeInvoice
 from provider_federation.stripe_account.steps import Done, Now, Step, first_key, take_first
 
 JOURNAL_CONTRADICTED = "journal_contradicted"
-_Take = Callable[[Step], Done | StripeFailed | None]
-_Map = Callable[[_Take, Iterable[Step]], Iterable[Done | StripeFailed | None]]
-
-_SLOW = 0.05
-"""Seconds. One job of four that waits for one call after the other is at 80 a second then, an account's rate."""
 _YOUNG = timedelta(minutes=5)
 """After so long somebody else may have taken a begun step over; it is looked up then, not taken."""
 
@@ -43,8 +37,8 @@ def place_abreast(
 
     For orders of customers that exist, which the caller vouches for (see `place_invoice`). An order that is not
     in the answer, because somebody else has begun it or it took too long, is one for `place_invoice`; so is one with
-    a StripeFailed, unless that is the journal's own. Up to `at_once` calls are under way at a time, in threads
-    of their own where calls take long; the journal is only ever called in the caller's.
+    a StripeFailed, unless that is the journal's own. `at_once` calls are under way at a time, in threads of their own
+    when that is more than one; the journal is only ever called in the caller's.
     """
     ended: dict[str, StripeInvoice | StripeFailed] = {}
     lanes = {
@@ -66,23 +60,18 @@ def place_abreast(
     return ended
 
 
+_Map = Callable[
+    [Callable[[Step], Done | StripeFailed | None], Iterable[Step]], Iterable[Done | StripeFailed | None]
+]
+
+
 @contextmanager
 def _mapping(at_once: int) -> Iterator[_Map]:
-    """Maps in the caller's thread while calls come back quickly, the rest of a turn in `at_once` threads when one did
-    not: a thread costs more than it saves on a call that takes a few milliseconds. Results keep the order of steps.
-    """
-    with ThreadPoolExecutor(at_once, "stripe") as pool:  # which starts threads only for work
-
-        def mapped(take: _Take, steps: Iterable[Step]) -> Iterator[Done | StripeFailed | None]:
-            left = iter(steps)
-            for step in left:
-                started = time.monotonic()
-                yield take(step)
-                if at_once > 1 and time.monotonic() - started >= _SLOW:
-                    break
-            yield from pool.map(take, left)
-
-        yield mapped
+    if at_once == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(at_once, "stripe") as pool:
+        yield pool.map
 
 
 def _turn(
