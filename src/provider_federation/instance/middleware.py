@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from provider_federation.kit.web.headers import secure
 from provider_federation.kit.web.rim import App, Message, Receive, Scope, Send
 
 # No inline script and nothing from elsewhere: the pages keep their scripts and styles in static files.
@@ -53,16 +54,10 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers.setdefault(
-            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()"
+        secure(
+            response,
+            path=request.path_info,
+            content_policy=CONTENT_SECURITY_POLICY,
+            hsts_seconds=settings.SECURE_HSTS_SECONDS,
         )
-        # Django sends it over HTTPS only, and the proxy in front speaks HTTP to us; browsers heed it over HTTPS only.
-        if settings.SECURE_HSTS_SECONDS:
-            response.headers.setdefault(
-                "Strict-Transport-Security",
-                f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload",
-            )
-        if not request.path_info.startswith("/static/"):
-            response.headers.setdefault("Cache-Control", "no-store")
         return response

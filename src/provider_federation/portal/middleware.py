@@ -8,6 +8,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from provider_federation.kit.web.headers import secure
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Unfold's Alpine compiles the expressions in its attributes ('unsafe-eval') and binds styles inline. No inline
@@ -27,16 +29,10 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers.setdefault(
-            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()"
+        secure(
+            response,
+            path=request.path_info,
+            content_policy=CONTENT_SECURITY_POLICY,
+            hsts_seconds=settings.SECURE_HSTS_SECONDS,
         )
-        # Django sends it over HTTPS only, and the proxy in front speaks HTTP to us; browsers heed it over HTTPS only.
-        if settings.SECURE_HSTS_SECONDS:
-            response.headers.setdefault(
-                "Strict-Transport-Security",
-                f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload",
-            )
-        if not request.path_info.startswith("/static/"):
-            response.headers.setdefault("Cache-Control", "no-store")
         return response
