@@ -60,7 +60,8 @@ def retry_held(run_id: UUID, *, actor: str, only: Collection[str] = (), reviewed
             run = locked_run(run_id)
             _check_retryable(run)
             # What others planned and nobody billed yet waits for the same approval.
-            earlier = run.planners if run.items.filter(state=ItemState.READY).exists() else []
+            waits = run.items.filter(state=ItemState.READY).exists()
+            earlier = [run.planned_by, *run.planners] if waits else []
             for item in held:
                 _reopen(item, actor if reviewed else "", lost=item.pk in lost)
             run.status, run.finished_at = RunStatus.PLANNING, None
