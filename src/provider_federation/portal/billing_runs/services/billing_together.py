@@ -73,8 +73,8 @@ def _ledger_rows(run: BillingRun, items: Sequence[BillingPlanItem]) -> list[Orde
     )
     columns = ("instance_id", "currency", "usage", "usage_digest", "lines")
     fresh = {item.instance_id: item for item in ready.order_by("pk").only(*columns)}
-    for held in books_changed(run.period, list(fresh.values()), instances):
-        fresh = {key: item for key, item in fresh.items() if item.pk != held}
+    changed = books_changed(run.period, list(fresh.values()), instances)
+    fresh = {key: item for key, item in fresh.items() if item.pk not in changed}
     rows = first_invoices([instances[key] for key in fresh], month(run.period), run.executed_by[:254])
     if not rows:
         return []
