@@ -101,9 +101,8 @@ def reseal_keys() -> tuple[int, int, int]:
     """
     changed = unreadable = seen = 0
     for pk in InstanceKey.objects.order_by("pk").values_list("pk", flat=True):
-        row = InstanceKey.objects.get(
-            pk=pk
-        )  # a sealed value never changes but here, so that no lock is needed
+        # A sealed value never changes but here, so that no lock is needed.
+        row = InstanceKey.objects.get(pk=pk)
         try:
             anew = _box().reseal(row.sealed, row.row)
         except CannotOpen:

@@ -196,9 +196,8 @@ def _put_in_use(instance: Instance, pending: InstanceKey, actor: str, kind: Kind
     with transaction.atomic():
         locked(instance.pk, None)
         status = instance.keys.get(pk=pending.pk).status
-        if (
-            status == KeyStatus.IN_USE
-        ):  # somebody who asked at the same time was here first, with the same key
+        # Somebody who asked at the same time was here first, with the same key.
+        if status == KeyStatus.IN_USE:
             return None
         if status != KeyStatus.PENDING:
             raise Problem(

@@ -56,9 +56,8 @@ def _left(stripe: StripeAccount, listed: Iterable[str]) -> dict[str, StripeInvoi
         try:
             found[name] = stripe.retrieve_invoice(name)
         except StripeFailed as failed:
-            if (
-                failed.code != "resource_missing"
-            ):  # a draft that was deleted there; voiding ours frees its leads
+            # Missing is a draft that was deleted there; voiding ours frees its leads.
+            if failed.code != "resource_missing":
                 raise
     return found
 
